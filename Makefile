@@ -8,7 +8,7 @@ CC      ?= cc
 CXX     ?= c++
 SONAME  := libreplication.so.0.1
 HEADER  := include/replication.h
-HEADERS := $(HEADER) include/replication_records.h include/replication_wire.h
+HEADERS := $(HEADER) include/replication_access.h include/replication_records.h include/replication_wire.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 

@@ -88,8 +88,7 @@
  * every signal except those that a thread causes itself: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
  * SIGSYS and SIGABRT. The host's handlers for these run in callbacks as on any other thread; an
  * alternate signal stack belongs to one thread, so a callback that needs one sets it. Functions may
- * be called in exit handlers and in destructors of thread-local data, where error texts may be cut
- * to 255 bytes.
+ * be called in exit handlers and in thread-local destructors, where texts are cut to 255 bytes.
  *
  * FORKS. Threads do not survive a fork. In the child, every handle and configuration made before
  * returns `FORKED`, functions that cannot fail return 0 or false, and _free does nothing. New ones
@@ -210,6 +209,8 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_REMOVED = 124, /**< The host removed this reader. */
     REPLICATION_STATUS_LINEAGE_CHANGED = 125, /**< The writer changed during the wait. */
     REPLICATION_STATUS_LOST = 126, /**< The entry is not in this history. */
+    /** The writer's rules do not let this connection in. */
+    REPLICATION_STATUS_NOT_AUTHORIZED = 127,
 };
 
 /** Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for other numbers. Static. */
@@ -669,8 +670,8 @@ REPLICATION_ENUM(replication_ack_level, uint32_t) {
  * Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many
  * groups and need not be connected.
  * - `name`: 1 to 255 bytes without control characters.
- * - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with
- *   that prefix.
+ * - `reader_ids`, `count`: at least one reader id; one that ends with `*` stands for all with that
+ *   prefix.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is
  * not UTF-8, a count of 0, a name that exists already, and a 65th group.
@@ -809,9 +810,8 @@ REPLICATION_ENUM(replication_gate_policy, uint32_t) {
 replication_write_gate *replication_write_gate_new(void);
 
 /**
- * Sets how many connected readers must be within the lag: no more than
- * sender_config_set_max_readers() allows. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At
- * least: 1.
+ * Sets how many connected readers must be within the lag, at most as many as may be connected.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At least: 1.
  */
 replication_status replication_write_gate_set_min_readers(
     replication_write_gate *gate, size_t readers);
@@ -904,10 +904,9 @@ replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets the age in milliseconds, from the write and not by the entry's timestamp, at which entries
- * that no slot needs are removed from disk. Whole files are removed, so it may take a quarter
- * longer, and ten seconds more. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day).
- * At least: 1.
+ * Sets the age in milliseconds, from the write, not by its timestamp, at which entries that no slot
+ * needs are removed from disk. Whole files go, so it may take a quarter longer, and ten seconds
+ * more. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
  */
 replication_status sender_config_set_wal_retain_ms(
     replication_sender_config *config, uint64_t age_ms);
@@ -1194,9 +1193,9 @@ replication_status receiver_config_set_gap_policy(
 
 /**
  * Sets by how much the writer's epoch may rise at once; a writer further above is refused with
- * DIVERGED. It stops an attacker from using up the epochs of a stream in one step, so set it to fit
- * your epochs, such as counters or times. The first epoch is not limited, unless a token or the log
- * on disk sets one. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At
+ * DIVERGED. It stops an attacker from using up the epochs of a stream in one step, so fit it to
+ * yours, such as counters or times. The first epoch is not limited, unless a token or the log on
+ * disk sets one. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At
  * least: 1.
  */
 replication_status receiver_config_set_max_epoch_jump(
@@ -1494,6 +1493,7 @@ replication_status replication_token_parse(
 }
 #endif
 
+#include "replication_access.h"
 #include "replication_wire.h"
 #include "replication_records.h"
 

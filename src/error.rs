@@ -92,6 +92,8 @@ pub enum Status {
     LineageChanged = 125,
     /// The entry is not in this history.
     Lost = 126,
+    /// The writer's rules do not let this connection in.
+    NotAuthorized = 127,
 }
 
 impl Status {

@@ -9,7 +9,8 @@
 //!
 //! # Quick start
 //!
-//! A writer with a log on disk, and a reader. Both run in one process here; on two machines, only the address differs.
+//! A writer with a log on disk, and a reader. Both run in one process here. On two machines the address differs, and the
+//! writer says [who may follow](SenderBuilder::access_rules).
 //!
 //! ```
 //! use std::time::Duration;
@@ -117,14 +118,15 @@
 // |---|---|
 // | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
 // | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `sender`, `threads`, `transport` |
-// | `sender` | `clock`, `engine`, `error`, `host`, `log`, `options`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
-// | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `options`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
-// | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
+// | `sender` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
+// | `receiver` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
+// | `engine` | `clock`, `error`, `host`, `identity`, `protocol`, `text` |
 // | `records` | `error` |
-// | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
+// | `transport` | `clock`, `error`, `fd`, `identity`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
 // | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |
 // | `protocol` | `error`, `random`, `text` |
 // | `host` | `clock`, `error`, `permissions`, `sync`, `text` |
+// | `identity` | `text` |
 // | `threads` | `clock`, `error`, `runtime`, `simulation`, `sync` |
 // | `runtime` | `simulation` |
 // | `permissions` | `error` |
@@ -141,7 +143,8 @@
 //
 // `clock` (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
 // and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process
-// made an object), `memory` (whether there is any), `options` (numbers of a configuration that may change) and `permissions` (who else may change a file). In builds for
+// made an object), `memory` (whether there is any), `options` (numbers of a configuration that may change), `identity` (who a peer is) and `permissions` (who else may change a
+// file). In builds for
 // simulations, `simulation` stands in for clocks, threads, tasks, the network and the disk.
 //
 // What the root re-exports from `api` is for users. The modules are public for the tests, benchmarks and fuzz targets of
@@ -183,6 +186,8 @@ pub mod fuzzing;
 #[doc(hidden)]
 pub mod host;
 #[doc(hidden)]
+pub mod identity;
+#[doc(hidden)]
 pub mod log;
 mod memory;
 mod options;
@@ -209,8 +214,8 @@ pub mod transport;
 
 pub use api::{
     AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy, GatePolicy,
-    Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Sender, SenderBuilder,
-    Status, SyncPolicy, Token, TokenOrder, WriteGate,
+    Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Rights, Sender,
+    SenderBuilder, Status, SyncPolicy, Token, TokenOrder, WriteGate,
 };
 
 /// The example in `docs/rust.md` runs as a test.

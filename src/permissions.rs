@@ -1,4 +1,5 @@
-//! Who else may change, or read, what the library trusts: the rules for a log's directory and for a file with a secret.
+//! Who else may change, or read, what the library trusts: the rules for a log's directory, for a file with access rules and
+//! for one with a secret.
 //!
 //! Whoever may change them can give this process another log, or another identity. So both belong to this process's user or
 //! to root, and others keep out.
@@ -29,6 +30,8 @@ impl Owned {
 pub(crate) enum Kind {
     /// The directory of a log.
     Directory,
+    /// A file with access rules, which are no secret.
+    Rules,
     /// A file with a private key or another secret.
     Secret,
 }
@@ -57,11 +60,11 @@ fn judge(kind: Kind, file: Owned, me: u32) -> Option<Trouble> {
         return refused("belongs to another user, who may change it", CHOWN);
     }
     match kind {
-        Kind::Directory if may(OTHERS_WRITE) => refused("may be changed by every user", "chmod go-w"),
-        Kind::Directory if may(GROUP_WRITE) => {
+        Kind::Directory | Kind::Rules if may(OTHERS_WRITE) => refused("may be changed by every user", "chmod go-w"),
+        Kind::Directory | Kind::Rules if may(GROUP_WRITE) => {
             Some(Trouble { refused: false, what: "may be changed by its group", remedy: "chmod g-w" })
         }
-        Kind::Directory => None,
+        Kind::Directory | Kind::Rules => None,
         Kind::Secret if may(GROUP_WRITE | OTHERS_WRITE) => refused("may be changed by other users", "chmod go-w"),
         Kind::Secret if may(OTHERS_READ) => refused("may be read by every user", "chmod o-r"),
         Kind::Secret if may(GROUP_READ) && file.owner != ROOT => {

@@ -223,6 +223,7 @@ SESSIONS = {
 }
 
 ELSEWHERE = {
+    "docs/access.md": "tests/it/replctl/access.rs",
     "CONTRIBUTING.md": "scripts/check-docs",
     "README.md": "tests/readme.sh",
     "bindings/python/examples/duckdb/README.md": "bindings/python/tests/test_examples.py",

@@ -93,6 +93,8 @@ enum class status : std::int32_t {
     lineage_changed = REPLICATION_STATUS_LINEAGE_CHANGED,
     /// The entry is not in this history.
     lost = REPLICATION_STATUS_LOST,
+    /// The writer's rules do not let this connection in.
+    not_authorized = REPLICATION_STATUS_NOT_AUTHORIZED,
 };
 
 /// The kind of an event. The numbers are part of the ABI.
@@ -248,6 +250,22 @@ enum class token_order : std::int32_t {
     unknown = REPLICATION_TOKEN_ORDER_UNKNOWN,
     /// The positions belong to different histories.
     diverged = REPLICATION_TOKEN_ORDER_DIVERGED,
+};
+
+/// What a connection may do. Rights are a sum of these numbers.
+enum class right : std::uint32_t {
+    /// It receives entries.
+    read = REPLICATION_RIGHT_READ,
+    /// What it acknowledges counts for waits, quorums and the write gate.
+    ack = REPLICATION_RIGHT_ACK,
+    /// It has a slot, which keeps entries in the log on disk for it.
+    slot = REPLICATION_RIGHT_SLOT,
+    /// It may slow the writer down, where the full policy is to refuse or to wait.
+    hold = REPLICATION_RIGHT_HOLD,
+    /// It is believed that another node was promoted.
+    promote = REPLICATION_RIGHT_PROMOTE,
+    /// It learns where the writer is, even if it may not follow.
+    monitor = REPLICATION_RIGHT_MONITOR,
 };
 
 /// The type of a value. The numbers are part of the ABI.
@@ -464,6 +482,26 @@ enum class value_type : std::int32_t {
         return "UNKNOWN";
     case token_order::diverged:
         return "DIVERGED";
+    }
+    return "UNKNOWN";
+}
+
+/// The name of a value, such as "MONITOR"; "UNKNOWN" for a number that is none.
+[[nodiscard]] constexpr const char *name(right number) noexcept
+{
+    switch (number) {
+    case right::read:
+        return "READ";
+    case right::ack:
+        return "ACK";
+    case right::slot:
+        return "SLOT";
+    case right::hold:
+        return "HOLD";
+    case right::promote:
+        return "PROMOTE";
+    case right::monitor:
+        return "MONITOR";
     }
     return "UNKNOWN";
 }

@@ -85,6 +85,8 @@ const (
 	ErrLineageChanged Status = 125
 	// The entry is not in this history.
 	ErrLost Status = 126
+	// The writer's rules do not let this connection in.
+	ErrNotAuthorized Status = 127
 )
 
 // The kind of an event. The numbers are part of the ABI.
@@ -244,6 +246,25 @@ const (
 	TokenDiverged TokenOrder = 4
 )
 
+// What a connection may do. Rights are a sum of these numbers.
+type Right uint32
+
+// The values of Right.
+const (
+	// It receives entries.
+	RightRead Right = 1
+	// What it acknowledges counts for waits, quorums and the write gate.
+	RightAck Right = 2
+	// It has a slot, which keeps entries in the log on disk for it.
+	RightSlot Right = 4
+	// It may slow the writer down, where the full policy is to refuse or to wait.
+	RightHold Right = 8
+	// It is believed that another node was promoted.
+	RightPromote Right = 16
+	// It learns where the writer is, even if it may not follow.
+	RightMonitor Right = 32
+)
+
 var statusNames = map[Status]string{
 	StatusOK:           "OK",
 	ErrInvalidArgument: "INVALID_ARGUMENT",
@@ -284,6 +305,7 @@ var statusNames = map[Status]string{
 	ErrRemoved:         "REMOVED",
 	ErrLineageChanged:  "LINEAGE_CHANGED",
 	ErrLost:            "LOST",
+	ErrNotAuthorized:   "NOT_AUTHORIZED",
 }
 
 var eventNames = map[EventKind]string{

@@ -625,6 +625,41 @@ static inline int32_t lr_replication_token_parse(const char *text_form, uint8_t 
     return lr_library.replication_token_parse(text_form, token, token_size, out_len);
 }
 
+static inline int32_t lr_sender_config_set_trusted_network(replication_sender_config *config, bool trusted)
+{
+    return lr_library.sender_config_set_trusted_network(config, trusted);
+}
+
+static inline int32_t lr_sender_config_set_access_rules(replication_sender_config *config, const char *rules)
+{
+    return lr_library.sender_config_set_access_rules(config, rules);
+}
+
+static inline int32_t lr_sender_config_set_access_file(replication_sender_config *config, const char *file)
+{
+    return lr_library.sender_config_set_access_file(config, file);
+}
+
+static inline int32_t lr_sender_set_access_rules(replication_sender *sender, const char *rules)
+{
+    return lr_library.sender_set_access_rules(sender, rules);
+}
+
+static inline int32_t lr_sender_reload_access_file(replication_sender *sender)
+{
+    return lr_library.sender_reload_access_file(sender);
+}
+
+static inline int32_t lr_sender_accept_reader_with_rights(replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence, uint32_t rights)
+{
+    return lr_library.sender_accept_reader_with_rights(sender, fd, reader_id, last_known_sequence, rights);
+}
+
+static inline int32_t lr_sender_accept_connection_with_rights(replication_sender *sender, int fd, uint32_t rights)
+{
+    return lr_library.sender_accept_connection_with_rights(sender, fd, rights);
+}
+
 static inline int32_t lr_replication_read_message(const uint8_t *buffer, size_t buffer_len, uint8_t *out_type, const uint8_t **out_payload, size_t *out_payload_len, size_t *out_consumed)
 {
     return lr_library.replication_read_message(buffer, buffer_len, out_type, out_payload, out_payload_len, out_consumed);

@@ -14,7 +14,8 @@ use crate::clock;
 use crate::error::Status;
 use crate::forks::Maker;
 use crate::sender;
-use crate::sender::{AckLevel, Acked, EntryNumber};
+use crate::sender::config::AccessRules;
+use crate::sender::{AckLevel, Acked, EntryNumber, Rights, coherent};
 
 /// The writer's end: accepts entries and streams them to readers. Created by [`Sender::builder`].
 ///
@@ -80,7 +81,12 @@ impl Sender {
     /// Serves a new connection, a TCP or Unix stream. The library performs the handshake and reports a failed one as an
     /// event.
     pub fn accept_connection(&self, connection: impl Into<OwnedFd>) -> Result<()> {
-        Ok(self.core()?.accept_connection(connection.into())?)
+        Ok(self.core()?.accept_connection(connection.into(), None)?)
+    }
+
+    /// The same, for a connection of which the host knows what it may do, whatever the access rules say.
+    pub fn accept_connection_with_rights(&self, connection: impl Into<OwnedFd>, rights: Rights) -> Result<()> {
+        Ok(self.core()?.accept_connection(connection.into(), Some(coherent(rights)?))?)
     }
 
     /// Serves a reader whose Sync message the host has already read from the connection. The library sends the reply
@@ -91,7 +97,32 @@ impl Sender {
         reader_id: &str,
         last_known_sequence: u64,
     ) -> Result<()> {
-        Ok(self.core()?.accept_reader(connection.into(), reader_id, last_known_sequence)?)
+        Ok(self.core()?.accept_reader(connection.into(), reader_id, last_known_sequence, None)?)
+    }
+
+    /// The same, for a reader of which the host knows what it may do, whatever the access rules say.
+    pub fn accept_reader_with_rights(
+        &self,
+        connection: impl Into<OwnedFd>,
+        reader_id: &str,
+        last_known_sequence: u64,
+        rights: Rights,
+    ) -> Result<()> {
+        let rights = Some(coherent(rights)?);
+        Ok(self.core()?.accept_reader(connection.into(), reader_id, last_known_sequence, rights)?)
+    }
+
+    /// Replaces the access rules, which [the documentation](https://github.com/libreplication/libreplication/blob/main/docs/access.md)
+    /// describes. Readers that do not keep their rights are disconnected with
+    /// [`NOT_AUTHORIZED`](Status::NotAuthorized). After an error, which names line and column, the rules are those of before.
+    pub fn set_access_rules(&self, rules: &str) -> Result<()> {
+        Ok(self.core()?.set_access_rules(AccessRules::parse(rules)?)?)
+    }
+
+    /// Reads the file of [`access_file`](crate::SenderBuilder::access_file) again and replaces the access rules. Fails with
+    /// [`INVALID_STATE`](Status::InvalidState) if those in force are not from a file.
+    pub fn reload_access_file(&self) -> Result<()> {
+        Ok(self.core()?.reload_access_file()?)
     }
 
     /// Appends an entry with the current time to the log and returns its sequence. Does not wait for the network or for

@@ -13,7 +13,9 @@ use crate::forks::Maker;
 use crate::host::{Event, LogLevel};
 use crate::protocol::lineage::Lineage;
 use crate::sender;
-use crate::sender::config::{FullPolicy, Group, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig as WriteGate};
+use crate::sender::config::{
+    AccessRules, FullPolicy, Group, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig as WriteGate,
+};
 use crate::transport::{IdentityFiles, TlsServer};
 
 /// The most network threads.
@@ -45,7 +47,14 @@ pub struct SenderBuilder {
     token: Option<(Token, Option<u64>)>,
     identity: Option<(PathBuf, PathBuf)>,
     client_ca_file: Option<PathBuf>,
+    access: Option<RulesSource>,
     handlers: Handlers,
+}
+
+/// Where access rules are from.
+enum RulesSource {
+    Rules(String),
+    File(PathBuf),
 }
 
 impl Sender {
@@ -58,6 +67,7 @@ impl Sender {
             token: None,
             identity: None,
             client_ca_file: None,
+            access: None,
             handlers: Handlers::default(),
         }
     }
@@ -199,6 +209,27 @@ impl SenderBuilder {
         self
     }
 
+    /// Sets who may follow, and what readers may do, in the manner of PostgreSQL's `pg_hba.conf`. Of several calls of this and
+    /// [`access_file`](Self::access_file) the last one counts. [`build`](Self::build) reads the rules. Default: readers of this
+    /// machine, of the same user over a Unix socket, and with a certificate that names their id.
+    pub fn access_rules(mut self, rules: impl Into<String>) -> Self {
+        self.access = Some(RulesSource::Rules(rules.into()));
+        self
+    }
+
+    /// The same from a file, which other users must not be able to change.
+    pub fn access_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.access = Some(RulesSource::File(file.into()));
+        self
+    }
+
+    /// Sets whether everyone who reaches the sender may follow, unless access rules are set. A certificate must name its
+    /// reader's id nevertheless. Default: false.
+    pub fn trusted_network(mut self, trusted: bool) -> Self {
+        self.core.trusted_network = trusted;
+        self
+    }
+
     /// Adds a group of readers for use in a [`Quorum`](crate::Quorum). An id that ends with `*` matches every id with
     /// that prefix. At most 64 groups.
     pub fn group<I>(mut self, name: impl Into<String>, reader_ids: impl IntoIterator<Item = I>) -> Self
@@ -299,7 +330,7 @@ impl SenderBuilder {
     /// [`DIVERGED`](Status::Diverged) or [`REGRESSED`](Status::Regressed) if they do not match the configured position,
     /// [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Sender> {
-        let Self { mut core, storage, groups, token, identity, client_ca_file, handlers } = self;
+        let Self { mut core, storage, groups, token, identity, client_ca_file, access, handlers } = self;
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if core.io_threads > MAX_IO_THREADS {
             return invalid(format!("io_threads is {}, at most {MAX_IO_THREADS} are allowed", core.io_threads));
@@ -319,6 +350,13 @@ impl SenderBuilder {
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
             (core.last_sequence, core.last_hash, core.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
         }
+        core.access_rules = match access {
+            None => None,
+            Some(RulesSource::Rules(rules)) => Some(AccessRules::parse(&rules)?),
+            Some(RulesSource::File(file)) => {
+                Some(AccessRules::from_file(&absolute(&file)?, core.insecure_permissions_allowed)?)
+            }
+        };
         core.tls = match (identity, client_ca_file) {
             (None, None) => None,
             (None, Some(_)) => return invalid("tls_client_ca is set, and tls is not".into()),

@@ -5,6 +5,7 @@
 //! never owns payload bytes; it deals in lengths, positions, sequences and identities. `sender` and `receiver` are its
 //! drivers: they hold the locks, read the clocks, move the bytes, and do what the engine says.
 //!
+//! - [`access`]: who may connect, and what with.
 //! - [`heartbeat`]: how often each end sends something, and how long silence is allowed.
 //! - [`farewell`]: how long each end waits for the peer to read its last word.
 //! - [`lineage`]: whether a position lies in the history of a log.
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod access;
 pub(crate) mod disk;
 pub(crate) mod farewell;
 pub(crate) mod heartbeat;

@@ -72,7 +72,7 @@ unsafe fn quorum_of(quorum: *const QuorumHandle, sender: &SenderHandle) -> Resul
 /// connected.
 ///
 /// - `name`: 1 to 255 bytes without control characters.
-/// - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with that prefix.
+/// - `reader_ids`, `count`: at least one reader id; one that ends with `*` stands for all with that prefix.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a count of 0,
 /// a name that exists already, and a 65th group.

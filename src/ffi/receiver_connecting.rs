@@ -328,7 +328,7 @@ pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverCon
 }
 
 /// Sets by how much the writer's epoch may rise at once; a writer further above is refused with DIVERGED. It stops an
-/// attacker from using up the epochs of a stream in one step, so set it to fit your epochs, such as counters or times.
+/// attacker from using up the epochs of a stream in one step, so fit it to yours, such as counters or times.
 /// The first epoch is not limited, unless a token or the log on disk sets one. Returns
 /// `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At least: 1.
 ///

@@ -271,7 +271,7 @@ pub unsafe extern "C" fn sender_accept_reader(
         guard(sender, |sender| {
             let reader_id = checked_reader_id(reader_id)?;
             let socket = duplicate_socket(fd, "fd")?;
-            sender.core.accept_reader(socket, reader_id, last_known_sequence)?;
+            sender.core.accept_reader(socket, reader_id, last_known_sequence, None)?;
             close(fd);
             Ok(())
         })
@@ -289,7 +289,7 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
-            sender.core.accept_connection(duplicate_socket(fd, "fd")?)?;
+            sender.core.accept_connection(duplicate_socket(fd, "fd")?, None)?;
             close(fd);
             Ok(())
         })

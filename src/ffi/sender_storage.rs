@@ -142,8 +142,8 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
     }
 }
 
-/// Sets the age in milliseconds, from the write and not by the entry's timestamp, at which entries that no slot needs
-/// are removed from disk. Whole files are removed, so it may take a quarter longer, and ten seconds more. Returns `OK`;
+/// Sets the age in milliseconds, from the write, not by its timestamp, at which entries that no slot needs
+/// are removed from disk. Whole files go, so it may take a quarter longer, and ten seconds more. Returns `OK`;
 /// `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
 ///
 /// # When to change it

@@ -65,7 +65,7 @@ pub extern "C" fn replication_write_gate_new() -> *mut WriteGateHandle {
     make(WriteGateHandle::new)
 }
 
-/// Sets how many connected readers must be within the lag: no more than sender_config_set_max_readers() allows.
+/// Sets how many connected readers must be within the lag, at most as many as may be connected.
 /// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At least: 1.
 ///
 /// # Safety

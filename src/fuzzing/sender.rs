@@ -40,7 +40,7 @@ pub fn sender(data: &[u8]) -> bool {
     // A test that failed before has said so.
     let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
     let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
-    stage.sender.accept_connection(ours.into()).expect("a connection is taken");
+    stage.sender.accept_connection(ours.into(), None).expect("a connection is taken");
     let ended = |error: std::io::Error| assert!(is_end(error.kind()), "the connection does not end: {error}");
     theirs.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     let pieces: Vec<&[u8]> = if flags & PIECES != 0 { pieces(said, seed).collect() } else { vec![said] };
@@ -175,7 +175,7 @@ impl Stage {
 /// Connects the good reader after the last entry, in v1: it is told of no more than entries.
 fn connect(sender: &Sender) -> UnixStream {
     let (ours, mut good) = UnixStream::pair().expect("two sockets");
-    sender.accept_connection(ours.into()).expect("a connection is taken");
+    sender.accept_connection(ours.into(), None).expect("a connection is taken");
     good.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let sync = Sync { reader_id: GOOD.into(), last_known_sequence: sender.current_sequence(), offer: None };
     let mut hello = Vec::new();

@@ -25,6 +25,8 @@ const SEVERAL: usize = 8;
 #[derive(Debug)]
 pub(super) struct CursorState {
     pub(super) position: AtomicU64,
+    /// It may hold entries back where appends wait or are refused.
+    pub(super) holds: AtomicBool,
     pub(super) cut_off: AtomicBool,
     pub(super) cut: Notify,
 }
@@ -73,7 +75,7 @@ pub enum AttachError {
 pub(super) enum Retain {
     /// None: cursors that need an evicted chunk are cut off.
     Nothing,
-    /// Those that a cursor still needs.
+    /// Those that a cursor still needs which holds entries back. Others are cut off.
     Cursors,
     /// Those with entries after this position.
     Until(u64),
@@ -148,7 +150,7 @@ impl Buffer {
                 let plenty = self.chunks.get(several).map_or(until, |chunk| chunk.base.max(until));
                 return Err(NoRoom::Held { until, plenty });
             }
-            if matches!(hold, Retain::Nothing) {
+            if matches!(hold, Retain::Nothing | Retain::Cursors) {
                 self.cut_off_before(until);
             }
             self.evict(known);
@@ -186,9 +188,12 @@ impl Buffer {
         }
     }
 
-    /// The lowest position of all cursors that are not cut off.
+    /// The lowest position of all cursors that hold entries back and are not cut off.
     pub(super) fn slowest(&self) -> u64 {
-        let cursors = self.cursors.iter().filter(|cursor| !cursor.cut_off.load(Ordering::Relaxed));
+        let holds = |cursor: &&Arc<CursorState>| {
+            cursor.holds.load(Ordering::Relaxed) && !cursor.cut_off.load(Ordering::Relaxed)
+        };
+        let cursors = self.cursors.iter().filter(holds);
         cursors.map(|cursor| cursor.position.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
     }
 
@@ -231,8 +236,12 @@ impl Buffer {
     }
 
     pub(super) fn register(&mut self, position: u64) -> Arc<CursorState> {
-        let cursor =
-            Arc::new(CursorState { position: position.into(), cut_off: AtomicBool::new(false), cut: Notify::new() });
+        let cursor = Arc::new(CursorState {
+            position: position.into(),
+            holds: AtomicBool::new(true),
+            cut_off: AtomicBool::new(false),
+            cut: Notify::new(),
+        });
         self.cursors.push(Arc::clone(&cursor));
         cursor
     }

@@ -101,6 +101,12 @@ impl Cursor {
         self.state.cut_off.load(Ordering::Relaxed)
     }
 
+    /// Holds no entries back from now on: where appends wait for the slowest cursor or are refused, it is cut off.
+    pub fn give_way(&self) {
+        self.state.holds.store(false, Ordering::Relaxed);
+        self.log.memory.passed(u64::MAX);
+    }
+
     /// Releases the entries after this cursor. The cursor is cut off from then on.
     pub fn release(&self) {
         self.state.cut_off.store(true, Ordering::Relaxed);

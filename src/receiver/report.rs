@@ -11,9 +11,9 @@ use crate::engine::stall::DiskNews;
 use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
+use crate::identity::PeerIdentity;
 use crate::log::disk::DiskLog;
 use crate::sync::Mutex;
-use crate::transport::PeerIdentity;
 
 /// Counters, which only rise.
 #[derive(Default)]

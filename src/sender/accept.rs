@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::access::Via;
 use super::followers::Followers;
 use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
 use super::report::SenderReport;
@@ -43,7 +44,7 @@ impl Acceptor {
     }
 
     /// Serves a connection, unless too many handshakes are under way.
-    pub(super) fn take(&self, stream: Stream) -> Result<()> {
+    pub(super) fn take(&self, stream: Stream, via: Via) -> Result<()> {
         let permit = Arc::clone(&self.handshakes).try_acquire_owned().map_err(|_| {
             Error::new(
                 Status::BufferFull,
@@ -54,13 +55,13 @@ impl Acceptor {
             Some(tls) => tls.accept(stream)?,
             None => stream,
         };
-        self.spawn(handshake::serve(Arc::clone(&self.service), stream, permit));
+        self.spawn(handshake::serve(Arc::clone(&self.service), stream, via, permit));
         Ok(())
     }
 
     /// Serves a connection whose Sync the host has read.
-    pub(super) fn take_known(&self, stream: Stream, reader_id: String, last_known_sequence: u64) {
-        self.spawn(handshake::serve_known(Arc::clone(&self.service), stream, reader_id, last_known_sequence));
+    pub(super) fn take_known(&self, stream: Stream, via: Via, reader_id: String, last_known_sequence: u64) {
+        self.spawn(handshake::serve_known(Arc::clone(&self.service), stream, via, reader_id, last_known_sequence));
     }
 
     /// Spawns a task that `stop` waits for.
@@ -93,7 +94,7 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
                 pause = *PAUSES.start();
                 match accepted {
                     Accepted::Stream(stream) => {
-                        acceptor.take(stream).unwrap_or_else(|error| report.refused_early(error))
+                        acceptor.take(stream, Via::Listener).unwrap_or_else(|error| report.refused_early(error))
                     }
                     Accepted::Stranger(error) => report.refused_early(error),
                     Accepted::Scarce(limit) => report.descriptors_low(listener.address(), limit),

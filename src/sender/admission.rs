@@ -18,14 +18,22 @@ pub(super) fn medium(log: &Log) -> Medium {
 }
 
 /// Whether the reader may follow this log, or why not.
-pub(super) async fn admit(life: &Life, log: &Arc<Log>, lineage: Lineage, sync: &Sync) -> Result<Admitted, Refusal> {
+/// `believed`: what it says of later epochs is.
+pub(super) async fn admit(
+    life: &Life,
+    log: &Arc<Log>,
+    lineage: Lineage,
+    sync: &Sync,
+    believed: bool,
+) -> Result<Admitted, Refusal> {
     life.check_open()?;
     if medium(log) == Medium::Memory {
-        return admit::admit(log, Medium::Memory, &lineage, sync);
+        return admit::admit(log, Medium::Memory, &lineage, sync, believed);
     }
     // The log's files may have to be read, which must not keep this thread from the other readers.
     let (log, sync) = (Arc::clone(log), sync.clone());
-    let decided = runtime::spawn_blocking(move || admit::admit(&log, Medium::Disk, &lineage, &sync)).await;
+    let admitting = move || admit::admit(&log, Medium::Disk, &lineage, &sync, believed);
+    let decided = runtime::spawn_blocking(admitting).await;
     decided.unwrap_or_else(|| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
 }
 

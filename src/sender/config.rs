@@ -10,6 +10,8 @@ use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
+pub use super::access::{AccessRules, Question};
+pub use crate::engine::access::policy::DEFAULT_RULES;
 pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
 pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
 
@@ -52,6 +54,10 @@ pub struct SenderConfig {
     pub storage: Option<StorageConfig>,
     /// The permissions of a Unix socket's file; of one in the abstract namespace, those that it would have.
     pub unix_socket_mode: u32,
+    /// Who may follow, and what readers may do; `None`: what [`DEFAULT_RULES`] say.
+    pub access_rules: Option<AccessRules>,
+    /// Without rules, everyone may follow who has no certificate of somebody else's.
+    pub trusted_network: bool,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
     /// Takes a log's directory that other users may change, with an event. For key files see
@@ -147,6 +153,8 @@ impl Default for SenderConfig {
             last_epoch: None,
             storage: None,
             unix_socket_mode: 0o600,
+            access_rules: None,
+            trusted_network: false,
             tls: None,
             insecure_permissions_allowed: false,
             groups: Groups::default(),
@@ -172,6 +180,9 @@ impl SenderConfig {
         if self.unix_socket_mode > 0o777 {
             let mode = self.unix_socket_mode;
             return invalid(format!("unix_socket_mode is {mode:#o}, it has permission bits only, at most 0777"));
+        }
+        if self.trusted_network && self.access_rules.is_some() {
+            return invalid("trusted_network is for a sender without access rules, and rules are set".into());
         }
         if self.max_readers == 0 {
             return invalid("max_readers must be at least 1".into());

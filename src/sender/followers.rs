@@ -103,7 +103,9 @@ impl Followers {
             self.report.rewound(reader.peer(), reader.started_after, had);
         }
         self.readers_changed();
-        self.acks.announce(before, reader.positions(), &*self.readers);
+        if reader.counts() {
+            self.acks.announce(before, reader.positions(), &*self.readers);
+        }
     }
 
     /// A reader connected, left, or acknowledged something that counts for the gate only.

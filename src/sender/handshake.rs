@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::access::{self, LiveAccess, Via};
 use super::admission;
 use super::config::SenderConfig;
 use super::followers::Followers;
 use super::incoming::Incoming;
 use super::life::Life;
 use super::outgoing::OutgoingEntries;
-use super::reader::Reader;
+use super::reader::{Access, Reader};
 use super::report::ReaderLabel;
 use super::session::ReaderSession;
 use super::slots::Slots;
+use crate::engine::access::policy::Denied;
+use crate::engine::access::rights::Rights;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, error_frame};
 use crate::engine::writer::life::Stage;
@@ -34,6 +37,7 @@ pub(super) const MAX_HANDSHAKES: usize = 256;
 /// The parts of a sender that the tasks of connections use.
 pub(super) struct ReaderService {
     pub(super) config: Arc<LiveConfig<SenderConfig>>,
+    pub(super) access: LiveAccess,
     lineage: Lineage,
     pub(super) followers: Arc<Followers>,
     /// The slots, when the log is on disk.
@@ -55,9 +59,11 @@ impl ReaderService {
         followers: Arc<Followers>,
         slots: Option<Arc<Slots>>,
     ) -> Self {
-        let max_farewells = max_farewells(config.get().max_readers);
+        let now = config.get();
+        let access = LiveAccess::new(now.access_rules.clone(), now.trusted_network);
+        let max_farewells = max_farewells(now.max_readers);
         let farewells = Semaphore::new(max_farewells);
-        Self { config, lineage, followers, slots, farewells, max_farewells: AtomicUsize::new(max_farewells) }
+        Self { config, access, lineage, followers, slots, farewells, max_farewells: AtomicUsize::new(max_farewells) }
     }
 
     /// So many readers may be connected from now on. Only one thread at a time calls this.
@@ -69,7 +75,7 @@ impl ReaderService {
 }
 
 /// Serves a connection whose handshake is still to come.
-pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake: OwnedSemaphorePermit) {
+pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = service.config.get().handshake_timeout;
     let mut has_sent = false;
@@ -84,7 +90,7 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake
         Some(read_opening(&mut frames, &stream).await)
     };
     match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
-        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, Some(handshake)).await,
+        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, Some(handshake)).await,
         Some(Ok(Some(Err(error)))) => {
             service.followers.report.protocol_error(stranger(&stream), &error);
             unless_closed(&service.followers.life, send_last(&stream, &error_frame(&error))).await;
@@ -107,11 +113,12 @@ fn stranger(stream: &Stream) -> ReaderLabel<'_> {
 pub(super) async fn serve_known(
     service: Arc<ReaderService>,
     stream: Stream,
+    via: Via,
     reader_id: String,
     last_known_sequence: u64,
 ) {
     let opening = Opening::known(reader_id, last_known_sequence);
-    attach(service, stream, FrameReader::default(), opening, None).await;
+    attach(service, stream, FrameReader::default(), opening, via, None).await;
 }
 
 /// The result of `work`, unless the sender closes its connections first.
@@ -142,21 +149,27 @@ async fn attach(
     stream: Stream,
     frames: FrameReader,
     opening: Opening,
+    via: Via,
     handshake: Option<OwnedSemaphorePermit>,
 ) {
     let ReaderService { lineage, followers, slots, .. } = &*service;
     let config = service.config.get();
     let Followers { log, life, report, readers, .. } = &**followers;
     let (sync, v2) = (&opening.sync, opening.is_v2());
-    let current_sequence = log.last_sequence();
-    let admitted = admission::admit(life, log, *lineage, sync).await;
-    let reply = opening.reply(&Writer {
+    let writer = Writer {
         lineage: *lineage,
-        current_sequence,
+        current_sequence: log.last_sequence(),
         first_sequence: log.first_sequence(),
         heartbeat: config.heartbeat_interval,
         min_heartbeat: config.min_heartbeat,
-    });
+    };
+    let decision = match access::judge(&service.access.policy(), via, &stream, &sync.reader_id) {
+        Ok(decision) => decision,
+        Err(denied) => return deny(&service, &stream, &opening, &writer, denied).await,
+    };
+    let rights = decision.rights;
+    let admitted = admission::admit(life, log, *lineage, sync, rights.contains(Rights::PROMOTE)).await;
+    let reply = opening.reply(&writer);
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(&service, &stream, sync, &reply, refusal).await,
@@ -168,14 +181,25 @@ async fn attach(
             return report.protocol_error(ReaderLabel::new(&sync.reader_id, &stream), &error);
         }
     };
+    if !rights.contains(Rights::HOLD) {
+        admitted.cursor.give_way();
+    }
+    let slots = slots.as_ref().filter(|_| rights.contains(Rights::SLOT) || mutant!("slots-without-right"));
     let known = sync.last_known_sequence;
     let outgoing = OutgoingEntries::new(Arc::clone(log), admitted.cursor, known, v2, greeting);
-    let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
-    let held = slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
-    let Some((before, entered)) = readers.enter(&reader, claim, held) else {
-        reader.release();
-        let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
-        return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
+    let access = Access { via, rights, rule: decision.line };
+    let reader = Reader::new(sync.reader_id.clone(), stream, access, v2, known, outgoing, Incoming::new(frames, v2));
+    let held = slots.map_or(0, |slots| slots.vouched(&reader.id));
+    let (before, entered) = match readers.enter(&reader, &decision, claim, held) {
+        Ok(entered) => entered,
+        Err(error) => {
+            reader.release();
+            if error.status == Status::NotAuthorized {
+                let denied = Denied { error, may_monitor: rights.contains(Rights::MONITOR) };
+                return deny(&service, &reader.stream, &opening, &writer, denied).await;
+            }
+            return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
+        }
     };
     let mut registration = Registration { service: &service, reader: &reader, is_reported: false, ended: None };
     // What it proved counts from now on; whether it may follow it is told later.
@@ -184,6 +208,11 @@ async fn attach(
     if let Err(error) = life.check_open() {
         drop(registration);
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
+    }
+    // The same goes for the access rules.
+    if let Err(denied) = reader.recheck(&service.access.policy()) {
+        drop(registration);
+        return deny(&service, &reader.stream, &opening, &writer, denied).await;
     }
     if let Some(slots) = slots {
         let (version, events) = slots.enter(&reader, claim, &start);
@@ -200,7 +229,7 @@ async fn attach(
         }
     }
     drop(handshake);
-    report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
+    report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 }, rights);
     registration.is_reported = true;
     let limits = PeerLimits {
         v2,
@@ -262,6 +291,16 @@ async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &R
     service.followers.report.refused(ReaderLabel::new(&sync.reader_id, stream), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
+        unless_closed(&service.followers.life, send_last(stream, &frame)).await;
+    }
+}
+
+/// Answers a Sync of a peer that may not follow. The reason is for the host alone.
+async fn deny(service: &ReaderService, stream: &Stream, opening: &Opening, writer: &Writer, denied: Denied) {
+    let report = &service.followers.report;
+    report.refused(ReaderLabel::new(&opening.sync.reader_id, stream), &opening.sync, &denied.error);
+    // The text is short, so encoding cannot fail.
+    if let Ok(frame) = opening.deny(denied.may_monitor.then_some(writer)) {
         unless_closed(&service.followers.life, send_last(stream, &frame)).await;
     }
 }
@@ -344,7 +383,8 @@ mod tests {
         });
         runtime.block_on(async {
             let stream = Stream::from_fd(ours.into()).unwrap();
-            let mut serving = Box::pin(serve_known(Arc::clone(&sender.acceptor.service), stream, "r".into(), 0));
+            let mut serving =
+                Box::pin(serve_known(Arc::clone(&sender.acceptor.service), stream, Via::Host, "r".into(), 0));
             assert!(poll_fn(|task| Poll::Ready(serving.as_mut().poll(task).is_pending())).await);
             sender.set_writable(false).unwrap();
             drop(release);

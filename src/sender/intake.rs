@@ -108,6 +108,9 @@ fn acknowledge(
     };
     let before = reader.positions();
     let changes_gate = reader.acknowledge(counted);
+    if !reader.counts() {
+        return Ok(());
+    }
     followers.reader_moved(before, reader.positions());
     if changes_gate {
         followers.readers_changed();
@@ -138,12 +141,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
+    use super::super::access::Via;
     use super::super::acks::Work;
     use super::super::config::SenderConfig;
     use super::super::life::Life;
     use super::super::outgoing::{OutgoingEntries, SendOutcome};
+    use super::super::reader::Access;
     use super::super::report::SenderReport;
     use super::*;
+    use crate::engine::access::rights::Rights;
     use crate::error::Status;
     use crate::host::Mailbox;
     use crate::log::disk::{DiskConfig, DiskLog, LogStart};
@@ -167,7 +173,9 @@ mod tests {
         let followers = Followers::new(&SenderConfig::default(), Arc::clone(&log), life, report, &mailbox);
         let cursor = log.attach(0).ok().unwrap();
         let outgoing = OutgoingEntries::new(log, cursor, 0, v2, Vec::new());
-        let reader = Reader::new("r".into(), stream, v2, 0, outgoing, Incoming::new(FrameReader::default(), v2));
+        let access = Access { via: Via::Host, rights: Rights::READER, rule: None };
+        let incoming = Incoming::new(FrameReader::default(), v2);
+        let reader = Reader::new("r".into(), stream, access, v2, 0, outgoing, incoming);
         runtime.block_on(reader.stream.writable()).unwrap();
         theirs.set_nonblocking(true).unwrap();
         (Arc::new(followers), reader, theirs)

@@ -7,6 +7,7 @@
 //! it out.
 
 mod accept;
+mod access;
 mod acks;
 mod admission;
 pub mod config;
@@ -52,6 +53,7 @@ use crate::text::{self, Escaped};
 use crate::threads::{self, Thread};
 use crate::transport::{Address, Listener, Stream, TlsServer};
 use accept::Acceptor;
+use access::{AccessRules, Via};
 use acks::Work;
 use config::SenderConfig;
 use followers::Followers;
@@ -61,6 +63,7 @@ use registry::Registry;
 use report::SenderReport;
 use slots::Slots;
 
+pub use crate::engine::access::rights::Rights;
 pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
@@ -90,6 +93,22 @@ pub struct Sender {
     acceptor: Acceptor,
     runtime: OnceLock<Handle>,
     owned: Mutex<Resources>,
+}
+
+/// Checks that each of a connection's rights can take effect.
+pub(crate) fn coherent(rights: Rights) -> Result<Rights> {
+    if rights.is_coherent() {
+        return Ok(rights);
+    }
+    Err(Error::new(
+        Status::InvalidArgument,
+        format!("rights are {rights}: ack, slot and hold mean nothing without read"),
+    ))
+}
+
+/// How a connection came that the host handed over.
+fn handed(rights: Option<Rights>) -> Via {
+    rights.map_or(Via::Host, Via::Granted)
 }
 
 /// What a sender owns until it is stopped.
@@ -137,7 +156,8 @@ impl Sender {
         let followers = Arc::new(followers);
         let of_dir = log.disk().and_then(|disk| disk.directory().unprotected());
         let of_key = config.tls.as_ref().and_then(TlsServer::unprotected);
-        for unprotected in [of_dir, of_key].into_iter().flatten() {
+        let of_rules = config.access_rules.as_ref().and_then(AccessRules::unprotected);
+        for unprotected in [of_dir, of_key, of_rules].into_iter().flatten() {
             report.event(Event::unprotected(unprotected));
         }
         if let Some(cut) = cut {
@@ -217,27 +237,53 @@ impl Sender {
         }))
     }
 
-    /// Takes a connection whose Sync the host has read.
-    pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
+    /// Takes a connection whose Sync the host has read. `rights`: what it may do; `None`: what the access rules say.
+    pub fn accept_reader(
+        &self,
+        socket: OwnedFd,
+        reader_id: &str,
+        last_known_sequence: u64,
+        rights: Option<Rights>,
+    ) -> Result<()> {
         check_reader_id(reader_id).map_err(|why| Error::new(Status::InvalidArgument, format!("reader_id {why}")))?;
         let (acceptor, reader_id) = (self.acceptor.clone(), reader_id.to_owned());
         self.unless_stopped(threads::within(self.running()?, move || {
-            acceptor.take_known(Stream::from_fd(socket)?, reader_id, last_known_sequence);
+            acceptor.take_known(Stream::from_fd(socket)?, handed(rights), reader_id, last_known_sequence);
             Ok(())
         }))
     }
 
-    /// Takes a connection and does the handshake.
-    pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
+    /// Takes a connection and does the handshake. `rights`: what it may do; `None`: what the access rules say.
+    pub fn accept_connection(&self, socket: OwnedFd, rights: Option<Rights>) -> Result<()> {
         let acceptor = self.acceptor.clone();
-        self.unless_stopped(threads::within(self.running()?, move || acceptor.take(Stream::from_fd(socket)?)))
+        let take = move || acceptor.take(Stream::from_fd(socket)?, handed(rights));
+        self.unless_stopped(threads::within(self.running()?, take))
+    }
+
+    /// Other access rules from now on. Readers that do not keep their rights are disconnected.
+    pub fn set_access_rules(&self, rules: AccessRules) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        if let Some(unprotected) = rules.unprotected() {
+            self.report.event(Event::unprotected(unprotected));
+        }
+        let policy = self.acceptor.service.access.set(rules);
+        for reader in self.followers.readers.connected() {
+            if let Err(denied) = reader.recheck(&policy) {
+                reader.close(Status::NotAuthorized, denied.error.message);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a connection of an environment and does the handshake.
     #[cfg(feature = "simulation")]
     pub fn accept_simulated(&self, socket: Box<dyn crate::simulation::Socket>, peer: &str) -> Result<()> {
         let (acceptor, peer) = (self.acceptor.clone(), peer.to_owned());
-        self.unless_stopped(threads::within(self.running()?, move || acceptor.take(Stream::simulated(socket, peer))))
+        self.unless_stopped(threads::within(self.running()?, move || {
+            acceptor.take(Stream::simulated(socket, peer), Via::Host)
+        }))
     }
 
     /// Appends an entry and returns its sequence. Waits until it is durable if the sync policy says so.
@@ -342,6 +388,11 @@ impl Sender {
     pub fn token_at(&self, at: &Mark) -> Token {
         let Lineage { stream_id, epoch } = self.lineage;
         Token { stream_id, epoch, sequence: at.sequence, hash: at.hash }
+    }
+
+    /// The access rules as their file has them now. A mistake in it leaves those in force.
+    pub fn reload_access_file(&self) -> Result<()> {
+        self.set_access_rules(self.acceptor.service.access.reread()?)
     }
 
     /// The value of an option by its name.

@@ -1,17 +1,20 @@
 //! A connected reader: the state that its task, waiting host threads and the statistics share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use super::access::{self, Via};
 use super::acks::AckWaiters;
 use super::incoming::Incoming;
 use super::outgoing::{OutgoingEntries, SendOutcome};
 use super::report::ReaderLabel;
 use super::send_source::Loaded;
+use crate::engine::access::policy::{AccessPolicy, Denied};
+use crate::engine::access::rights::Rights;
 use crate::engine::writer::peer::{Heard, Sent};
-use crate::engine::writer::standing::{Entered, Start, furthest};
+use crate::engine::writer::standing::{Entered, Start, counts, furthest};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -40,10 +43,23 @@ fn raise(positions: &[AtomicU64; 3], to: Positions) {
     }
 }
 
+/// How a reader came here, and what it may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access {
+    pub(super) via: Via,
+    pub(super) rights: Rights,
+    /// The line of the access rules that says so.
+    pub(super) rule: Option<usize>,
+}
+
 /// A connected reader.
 pub(super) struct Reader {
     pub(super) id: String,
     pub(super) stream: Stream,
+    via: Via,
+    pub(super) rights: Rights,
+    /// The line of the access rules that gives it its rights; 0: none does.
+    rule: AtomicUsize,
     pub(super) v2: bool,
     /// In microseconds since the Unix epoch.
     pub(super) connected_at_us: u64,
@@ -80,6 +96,7 @@ impl Reader {
     pub(super) fn new(
         id: String,
         stream: Stream,
+        access: Access,
         v2: bool,
         started_after: u64,
         outgoing: OutgoingEntries,
@@ -88,6 +105,9 @@ impl Reader {
         Arc::new(Self {
             id,
             stream,
+            via: access.via,
+            rights: access.rights,
+            rule: access.rule.unwrap_or(0).into(),
             v2,
             connected_at_us: crate::clock::unix_time_us(),
             started_after,
@@ -108,6 +128,30 @@ impl Reader {
             closing: Mutex::new(None),
             closed: Notify::new(),
         })
+    }
+
+    /// The line of the access rules that gives it its rights.
+    pub(super) fn rule(&self) -> Option<usize> {
+        Some(self.rule.load(Ordering::Relaxed)).filter(|line| *line > 0)
+    }
+
+    /// Whether what it acknowledges counts.
+    #[inline]
+    pub(super) fn counts(&self) -> bool {
+        counts(self.rights)
+    }
+
+    /// Judges it by other access rules. One that keeps its rights stays.
+    pub(super) fn recheck(&self, policy: &AccessPolicy) -> Result<(), Denied> {
+        let decision = access::judge(policy, self.via, &self.stream, &self.id)?;
+        if !decision.rights.contains(self.rights) {
+            let (now, before) = (decision.rights, self.rights);
+            let text = format!("the access rules changed: it had {before}, and has {now} now");
+            let may_monitor = decision.rights.contains(Rights::MONITOR);
+            return Err(Denied { error: Error::new(Status::NotAuthorized, text), may_monitor });
+        }
+        self.rule.store(decision.line.unwrap_or(0), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Its id and address, for events.

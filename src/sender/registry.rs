@@ -8,6 +8,8 @@ use tokio::sync::futures::Notified;
 
 use super::config::SenderConfig;
 use super::reader::Reader;
+use crate::engine::access::rights::Rights;
+use crate::engine::access::rules::Decision;
 use crate::engine::writer::quorum::{Groups, Quorum, QuorumCount, Readers, Requirement, Tally};
 use crate::engine::writer::registry::{Arrival, Bounds, Connection, ReaderRecords};
 use crate::engine::writer::standing::{Claim, Entered};
@@ -48,12 +50,17 @@ impl Registry {
         &self.groups
     }
 
-    /// Registers a new connection. Returns the positions that were known of its id, and how the connection begins;
-    /// `None` if there is no room. An earlier connection of the same id is closed. `held`: what its slot shows that it
-    /// acknowledged.
-    pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
+    /// Registers a new connection. Returns the positions that were known of its id, and how the connection begins, or
+    /// why it may not. An earlier connection of the same id is closed. `held`: what its slot shows that it acknowledged.
+    pub(super) fn enter(
+        &self,
+        reader: &Arc<Reader>,
+        decision: &Decision,
+        claim: Claim,
+        held: u64,
+    ) -> Result<(Positions, Entered)> {
         let mut records = self.records.lock();
-        let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, claim, held)?;
+        let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, decision, (claim, held))?;
         let Arrival { before, entered, errors, replaced } = entered;
         reader.begin(&entered, errors);
         if let Some(replaced) = replaced {
@@ -62,7 +69,7 @@ impl Registry {
                 "another connection with the same reader id took its place; two readers must not have one id",
             );
         }
-        Some((before, entered))
+        Ok((before, entered))
     }
 
     /// Readers with acknowledgements that were forgotten because the table was full.
@@ -119,6 +126,14 @@ impl Readers for Registry {
 impl Connection for Arc<Reader> {
     fn is_v2(&self) -> bool {
         self.v2
+    }
+
+    fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    fn rule(&self) -> Option<usize> {
+        Reader::rule(self)
     }
 
     fn started_after(&self) -> u64 {

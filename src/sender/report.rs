@@ -8,13 +8,18 @@ use serde_json::json;
 
 use super::acks::Work;
 use crate::clock;
+use crate::engine::access::rights::Rights;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Mailbox};
+use crate::identity::PeerIdentity;
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Sync;
 use crate::sync::Mutex;
 use crate::text::Escaped;
-use crate::transport::{PeerIdentity, Stream};
+use crate::transport::Stream;
+
+/// The most events a second about connections that the access rules refuse.
+const MAX_DENIALS: u32 = 16;
 
 /// Counters, which only rise.
 #[derive(Default)]
@@ -27,6 +32,8 @@ pub(super) struct SenderCounters {
     refused_for_descriptors: AtomicU64,
     descriptors_reported: Seldom,
     later_epochs: Seldom,
+    not_authorized: AtomicU64,
+    not_authorized_reported: Seldom,
     farewells_left_out: AtomicU64,
     protocol_errors: AtomicU64,
     entries_sent_before: AtomicU64,
@@ -80,11 +87,11 @@ impl SenderReport {
         self.event(event);
     }
 
-    pub(super) fn connected(&self, reader: ReaderLabel, after: u64, protocol: u32) {
+    pub(super) fn connected(&self, reader: ReaderLabel, after: u64, protocol: u32, rights: Rights) {
         let text = format!("reader \"{}\" connected after sequence {after}", Escaped(reader.reader_id));
         let mut event = Event::new(EventKind::Connected, Status::Ok, text);
         event.sequence = after;
-        event.detail = json!({ "protocol": protocol });
+        event.detail = json!({ "protocol": protocol, "rights": rights.to_string() });
         self.event_of(event, reader);
     }
 
@@ -136,7 +143,11 @@ impl SenderReport {
         let epoch = sync.offer.as_ref().map_or(0, |offer| offer.epoch);
         // Anyone can connect and claim any number, so the events are limited to one a second.
         let suppressed = match why.status {
-            Status::Diverged if epoch > self.epoch => self.counters.later_epochs.is_due(),
+            Status::Diverged if epoch > self.epoch => self.counters.later_epochs.is_due(1),
+            Status::NotAuthorized => {
+                self.counters.not_authorized.fetch_add(1, Ordering::Relaxed);
+                self.counters.not_authorized_reported.is_due(MAX_DENIALS)
+            }
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
@@ -165,7 +176,7 @@ impl SenderReport {
         let counters = &self.counters;
         counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         let refused = counters.refused_for_descriptors.fetch_add(1, Ordering::Relaxed) + 1;
-        if counters.descriptors_reported.is_due().is_none() {
+        if counters.descriptors_reported.is_due(1).is_none() {
             return;
         }
         let text = format!(
@@ -182,7 +193,7 @@ impl SenderReport {
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, last: u64, error: &Error) {
         let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
-        if self.counters.refused_reported.is_due().is_some() {
+        if self.counters.refused_reported.is_due(1).is_some() {
             let mut event = Event::new(EventKind::EntryRefused, error.status, error.message.clone());
             event.sequence = last;
             event.detail = json!({ "total_entries_refused": refused });
@@ -191,20 +202,34 @@ impl SenderReport {
     }
 }
 
-/// Limits reports to one a second.
+/// Limits reports to some a second.
 #[derive(Default)]
-struct Seldom(Mutex<Option<(Instant, u64)>>);
+struct Seldom(Mutex<Option<Second>>);
+
+/// A second in which reports are counted.
+struct Second {
+    begun: Instant,
+    made: u32,
+    suppressed: u64,
+}
 
 impl Seldom {
-    /// If a report may be made now: how many were held back since the last one.
-    fn is_due(&self) -> Option<u64> {
-        let (mut last, now) = (self.0.lock(), clock::instant());
-        match &mut *last {
-            Some((at, suppressed)) if now.duration_since(*at) < Duration::from_secs(1) => {
-                *suppressed += 1;
+    /// If a report may be made now, of at most so many a second: how many were held back since the last one.
+    fn is_due(&self, most: u32) -> Option<u64> {
+        let (mut second, now) = (self.0.lock(), clock::instant());
+        match &mut *second {
+            Some(second) if now.duration_since(second.begun) < Duration::from_secs(1) => {
+                if second.made < most {
+                    second.made += 1;
+                    return Some(0);
+                }
+                second.suppressed += 1;
                 None
             }
-            last => Some(last.replace((now, 0)).map_or(0, |(_, suppressed)| suppressed)),
+            second => {
+                let before = second.replace(Second { begun: now, made: 1, suppressed: 0 });
+                Some(before.map_or(0, |before| before.suppressed))
+            }
         }
     }
 }
@@ -237,6 +262,10 @@ impl SenderCounters {
 
     pub(super) fn refused_readers(&self) -> u64 {
         self.refused_readers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn not_authorized(&self) -> u64 {
+        self.not_authorized.load(Ordering::Relaxed)
     }
 
     pub(super) fn protocol_errors(&self) -> u64 {

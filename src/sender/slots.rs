@@ -13,6 +13,7 @@ use super::config::StorageConfig;
 use super::reader::Reader;
 use super::registry::Registry;
 use crate::clock;
+use crate::engine::access::rights::Rights;
 use crate::engine::writer::slot::{Record, Seen};
 use crate::engine::writer::slots::{HeldSlot, SlotLimits, SlotStats, Surroundings, Table};
 use crate::engine::writer::standing::Claim;
@@ -183,16 +184,21 @@ impl Surroundings for Around {
     }
 
     fn connected(&self) -> Vec<String> {
-        self.readers.connected().into_iter().map(|reader| reader.id.clone()).collect()
+        self.readers.connected().into_iter().filter(may_hold).map(|reader| reader.id.clone()).collect()
     }
 
     fn reader(&self, id: &str) -> Option<Seen> {
-        self.readers.get(id).map(|reader| seen(&reader))
+        self.readers.get(id).filter(may_hold).map(|reader| seen(&reader))
     }
 
     fn address(&self, id: &str) -> String {
         self.readers.get(id).map(|reader| reader.stream.peer().to_owned()).unwrap_or_default()
     }
+}
+
+/// Whether a reader may have a slot.
+fn may_hold(reader: &Arc<Reader>) -> bool {
+    reader.rights.contains(Rights::SLOT) || mutant!("slots-without-right")
 }
 
 fn seen(reader: &Reader) -> Seen {

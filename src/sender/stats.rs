@@ -52,6 +52,8 @@ pub(super) struct SenderStats {
     total_readers_cut_off: u64,
     /// How often a reader was refused.
     total_readers_refused: u64,
+    /// How often the access rules refused a connection, which `total_readers_refused` counts too.
+    total_not_authorized: u64,
     /// How often a peer broke the protocol.
     total_protocol_errors: u64,
     /// Readers whose acknowledgements were forgotten, because more were known than can be remembered.
@@ -114,6 +116,10 @@ struct ReaderStats {
     address: String,
     /// Who it is, as its transport proves it: see [events](events.md).
     identity: String,
+    /// What it may do, as in [access rules](access.md).
+    rights: String,
+    /// The line of the access rules that says so; null if the host's call did.
+    access_rule: Option<usize>,
     /// Whether the connection is encrypted.
     tls: bool,
     /// When it connected.
@@ -174,6 +180,7 @@ impl Sender {
             total_entries_cut_off: counters.cut_off_entries(),
             total_readers_cut_off: counters.cut_off_readers(),
             total_readers_refused: counters.refused_readers(),
+            total_not_authorized: counters.not_authorized(),
             total_protocol_errors: counters.protocol_errors(),
             total_readers_forgotten: self.followers.readers.forgotten(),
             total_answers_forgotten: self.followers.acks.forgotten(),
@@ -220,6 +227,8 @@ impl Sender {
             protocol: if reader.v2 { 2 } else { 1 },
             address: reader.stream.peer().to_owned(),
             identity: reader.stream.identity().to_string(),
+            rights: reader.rights.to_string(),
+            access_rule: reader.rule(),
             tls: reader.stream.is_tls(),
             connected_since: rfc3339(reader.connected_at_us),
             sent_sequence: sent,

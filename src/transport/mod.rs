@@ -2,11 +2,11 @@
 //! not interpret them.
 
 mod address;
+mod certificate;
 mod credentials;
 mod der;
 mod dial;
 pub(crate) mod frames;
-mod identity;
 mod listener;
 mod pem;
 mod race;
@@ -22,7 +22,6 @@ pub use address::Address;
 pub use credentials::{IdentityFiles, TlsClient, TlsServer};
 pub use dial::{Dialled, Dialler, Dialling};
 pub use frames::{FrameReader, ReadError};
-pub use identity::PeerIdentity;
 pub use listener::{Accepted, Listener, Listening};
 pub use stream::Stream;
 pub(crate) use stream::lost;

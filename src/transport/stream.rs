@@ -10,12 +10,12 @@ use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::identity::{PeerCertificate, PeerIdentity, PeerProcess};
 use super::socket::Socket as Plain;
 use super::tls::Tls;
 use super::tls_errors::Files;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
+use crate::identity::{Origin, PeerCertificate, PeerIdentity, PeerProcess};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 
@@ -24,6 +24,7 @@ use crate::simulation;
 pub struct Stream {
     pub(super) kind: StreamKind,
     peer: String,
+    origin: Origin,
     /// The process at the other end of a Unix socket.
     process: Option<PeerProcess>,
     /// The peer's certificate, once the TLS handshake has verified it.
@@ -47,7 +48,9 @@ impl Stream {
     /// A connection of an environment.
     #[cfg(feature = "simulation")]
     pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
-        Self { kind: StreamKind::Simulated(socket), peer, process: None, certificate: OnceLock::new() }
+        let address = peer.parse::<std::net::SocketAddr>().map(|peer| peer.ip());
+        let origin = Origin::Tcp(address.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()));
+        Self { kind: StreamKind::Simulated(socket), peer, origin, process: None, certificate: OnceLock::new() }
     }
 
     /// Waits until the peer sends something or closes; returns whether it sent something, which stays to be received.
@@ -65,8 +68,8 @@ impl Stream {
     }
 
     pub(super) fn from_tcp(stream: TcpStream) -> Result<Self> {
-        let peer = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
-        Self::new(Plain::Tcp(stream), peer)
+        let peer = stream.peer_addr().map_err(gone)?;
+        Self::new(Plain::Tcp(stream), peer.to_string())
     }
 
     pub(super) fn from_unix(stream: UnixStream, listener: &str) -> Result<Self> {
@@ -97,6 +100,10 @@ impl Stream {
     }
 
     fn new(socket: Plain, peer: String) -> Result<Self> {
+        let origin = match &socket {
+            Plain::Tcp(stream) => Origin::Tcp(stream.peer_addr().map_err(gone)?.ip()),
+            Plain::Unix(_) => Origin::Unix,
+        };
         if let Plain::Tcp(stream) = &socket {
             // No delay: the caller already batches. Keepalive finds dead v1 peers, which send no heartbeats.
             let keepalive = TcpKeepalive::new()
@@ -115,7 +122,7 @@ impl Stream {
             _ => None,
         };
         let process = process.map(|of| PeerProcess { uid: of.uid(), gid: of.gid(), pid: of.pid() });
-        Ok(Self { kind: StreamKind::Plain(socket), peer, process, certificate: OnceLock::new() })
+        Ok(Self { kind: StreamKind::Plain(socket), peer, origin, process, certificate: OnceLock::new() })
     }
 
     /// Puts TLS over an unused socket. [`Self::handshake`] must follow.
@@ -123,8 +130,7 @@ impl Stream {
         match self.kind {
             StreamKind::Plain(socket) => {
                 let tls = Tls::new(socket, connection, &self.peer, files);
-                let Self { peer, process, certificate, .. } = self;
-                Self { kind: StreamKind::Tls(Box::new(tls)), peer, process, certificate }
+                Self { kind: StreamKind::Tls(Box::new(tls)), ..self }
             }
             _ => self,
         }
@@ -154,6 +160,11 @@ impl Stream {
     /// Who the peer is, as far as it is proven. A certificate proves it once [`Self::handshake`] has succeeded.
     pub fn identity(&self) -> PeerIdentity<'_> {
         PeerIdentity { certificate: self.certificate.get(), process: self.process }
+    }
+
+    /// Where the peer comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Whether it is encrypted.
@@ -307,6 +318,10 @@ impl Stream {
 /// on. Every Linux has this one; a failure does no harm.
 pub(super) fn unpaced(socket: SockRef<'_>) {
     let _ = socket.set_tcp_congestion(b"reno");
+}
+
+fn gone(error: io::Error) -> Error {
+    Error::new(Status::Io, format!("the peer of a connection is gone: {error}"))
 }
 
 /// Whether the peer is on this machine.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, BytesMut};
 use rustls::Connection;
 
-use super::identity::PeerCertificate;
+use super::certificate;
 use super::socket::Socket;
 use super::tls_errors::{Files, explain};
+use crate::identity::PeerCertificate;
 use crate::sync::Mutex;
 
 /// The most encrypted bytes that wait for the socket, besides one record's overhead.
@@ -132,7 +133,7 @@ impl Tls {
     /// The peer's certificate, after the handshake; `None` if it has none.
     pub(super) fn certificate(&self) -> Option<PeerCertificate> {
         let session = self.session.lock();
-        session.connection.peer_certificates()?.first().map(|certificate| PeerCertificate::from_der(certificate))
+        session.connection.peer_certificates()?.first().map(|certificate| certificate::read(certificate))
     }
 
     /// Encrypts and sends as many bytes of these pieces, in order, as there is room for, after all earlier ones are

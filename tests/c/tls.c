@@ -177,7 +177,7 @@ TEST(entries_go_over_tls_to_readers_with_a_certificate_only)
     const uint16_t port = listen_tcp(sender);
 
     struct inbox *known = inbox_new(), *unknown = inbox_new();
-    replication_receiver_config *config = receiver_config_for("known", tcp_address(port), known);
+    replication_receiver_config *config = receiver_config_for("writer.example", tcp_address(port), known);
     CHECK_OK(receiver_config_set_tls(config, files.ca, NULL, files.chain, files.key));
     replication_receiver *receiver = start_receiver(config);
     config = receiver_config_for("unknown", tcp_address(port), unknown);

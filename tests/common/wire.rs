@@ -47,7 +47,7 @@ impl Peer {
         Self::over(socket.into())
     }
 
-    fn over(socket: TcpStream) -> Self {
+    pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { socket, received: Vec::new() }

@@ -41,7 +41,7 @@ fn a_certificate_says_who_a_peer_is() {
     let client = TlsClient::from_files(&authority.file, None, Some(own.files())).unwrap();
     let tls = Some(authority.strict_server());
     let (sender, address, sender_events) = sender(SenderConfig { tls, ..SenderConfig::default() });
-    let config = ReceiverConfig { tls: Some(client), ..receiver_config("reader-1", &address) };
+    let config = ReceiverConfig { tls: Some(client), ..receiver_config("reader-1.db", &address) };
     let (receiver, _, receiver_events) = receiver(config);
     let reader = of_reader(&sender, &sender_events);
     assert!(reader.contains(" dns:reader-1.db sha256:"), "{reader}");
@@ -82,7 +82,8 @@ fn the_process_behind_a_unix_socket_is_known_with_and_without_tls() {
         let (sender, _, sender_events) = sender(SenderConfig { tls, ..SenderConfig::default() });
         let address = format!("unix:{}", dir.path().join(format!("writer-{is_encrypted}")).display());
         sender.listen(&address).unwrap();
-        let (receiver, _, events) = receiver(ReceiverConfig { tls: client, ..receiver_config("reader", &address) });
+        let (receiver, _, events) =
+            receiver(ReceiverConfig { tls: client, ..receiver_config("reader-1.db", &address) });
         let (reader, writer) = (of_reader(&sender, &sender_events), of_writer(&receiver, &events));
         assert!(reader.ends_with(&this_process()) && writer.ends_with(&this_process()), "{reader} {writer}");
         assert_eq!(reader.contains("dns:reader-1.db"), is_encrypted);
@@ -107,7 +108,7 @@ fn the_process_behind_a_socket_of_the_host_is_known() {
     };
     let receiver = Receiver::new(receiver_config("given", "127.0.0.1:1"), host).unwrap();
     receiver.start().unwrap();
-    sender.accept_connection(theirs.into()).unwrap();
+    sender.accept_connection(theirs.into(), None).unwrap();
     assert_eq!(of_reader(&sender, &sender_events), this_process());
     assert_eq!(of_writer(&receiver, &events), this_process());
     sender.stop().unwrap();

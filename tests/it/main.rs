@@ -1,5 +1,6 @@
 //! The tests that may run beside each other in one process.
 
+mod access;
 mod acks;
 mod addresses;
 mod architecture;

@@ -53,7 +53,7 @@ fn p8_ids_with_control_characters_are_refused_in_each_form_of_the_handshake() {
             assert_eq!(peer.end(), "INVALID_MSG", "{id:?}");
         }
         until("the reports", || events.count(EventKind::ProtocolError) == count + 3);
-        let refused = sender.accept_reader(std::os::unix::net::UnixStream::pair().unwrap().0.into(), id, 0);
+        let refused = sender.accept_reader(std::os::unix::net::UnixStream::pair().unwrap().0.into(), id, 0, None);
         let refused = refused.unwrap_err();
         assert_eq!(refused.status, Status::InvalidArgument);
         assert!(refused.message.contains("control character U+"), "{refused}");

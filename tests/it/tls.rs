@@ -94,7 +94,7 @@ fn sockets_of_the_host_and_unix_sockets_are_encrypted_too() {
     };
     let given = Receiver::new(tls_reader("given", &address, named()), host).unwrap();
     given.start().unwrap();
-    sender.accept_connection(theirs.into()).unwrap();
+    sender.accept_connection(theirs.into(), None).unwrap();
     until("two readers", || sender.reader_count() == 2);
     pass_on(&sender, &[(&unix, &unix_applied), (&given, &applied)], &[10, 100_000, 0]);
     let rows = stat(sender.stats_json(), "readers");
@@ -163,7 +163,7 @@ fn a_writer_that_wants_certificates_takes_only_its_authoritys() {
     assert!(at_receiver.contains("alert"), "{at_receiver}");
 
     let (sender, address, _) = sender(sender_config(authority.strict_server()));
-    let (receiver, applied, _) = receiver(tls_reader("r", &address, client(&authority)));
+    let (receiver, applied, _) = receiver(tls_reader("reader", &address, client(&authority)));
     pass_on(&sender, &[(&receiver, &applied)], &[1, 100_000]);
 }
 
@@ -212,7 +212,7 @@ fn a_stream_may_arrive_one_byte_at_a_time() {
     let proxy = Proxy::new(&address, 1);
     let identity = authority.issue("reader");
     let client = TlsClient::from_files(&authority.file, None, Some(identity.files())).unwrap();
-    let (receiver, applied, _) = receiver(tls_reader("r", &proxy.address, client));
+    let (receiver, applied, _) = receiver(tls_reader("reader", &proxy.address, client));
     pass_on(&sender, &[(&receiver, &applied)], &[0, 1, 40, 700, 3]);
     assert_eq!(sender.wait_acked(5, AckLevel::Applied, 1, PATIENCE).unwrap(), 1);
 }

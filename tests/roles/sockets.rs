@@ -47,7 +47,7 @@ pub fn without_stdio(arguments: &Arguments) {
     });
     let (given, theirs) = pair.unwrap();
     let theirs = (keep(theirs.as_fd()), drop(theirs)).0;
-    sender.accept_connection(OwnedFd::from(given)).unwrap();
+    sender.accept_connection(OwnedFd::from(given), None).unwrap();
     for _ in 0..100 {
         print();
         sender.replicate(0, b"x").unwrap();

@@ -217,6 +217,14 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "replication_token_compare": (status, pointer, size, pointer, size, pointer),
     "replication_token_print": (status, pointer, size, pointer),
     "replication_token_parse": (status, text, pointer, size, pointer),
+    # Access
+    "sender_config_set_trusted_network": (status, pointer, flag),
+    "sender_config_set_access_rules": (status, pointer, text),
+    "sender_config_set_access_file": (status, pointer, text),
+    "sender_set_access_rules": (status, pointer, text),
+    "sender_reload_access_file": (status, pointer),
+    "sender_accept_reader_with_rights": (status, pointer, descriptor, text, u64, u32),
+    "sender_accept_connection_with_rights": (status, pointer, descriptor, u32),
     # Messages of protocol v1, over the caller's buffers
     "replication_read_message": (status, pointer, size, pointer, pointer, pointer, pointer),
     "replication_write_message": (status, u8, pointer, size, pointer, size, pointer),

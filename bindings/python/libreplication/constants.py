@@ -88,6 +88,8 @@ class Status(enum.IntEnum):
     LINEAGE_CHANGED = 125
     #: The entry is not in this history.
     LOST = 126
+    #: The writer's rules do not let this connection in.
+    NOT_AUTHORIZED = 127
 
 
 class EventKind(enum.IntEnum):
@@ -278,3 +280,20 @@ class TokenOrder(enum.IntEnum):
     UNKNOWN = 3
     #: The positions belong to different histories.
     DIVERGED = 4
+
+
+class Right(enum.IntEnum):
+    """What a connection may do. Rights are a sum of these numbers."""
+
+    #: It receives entries.
+    READ = 1
+    #: What it acknowledges counts for waits, quorums and the write gate.
+    ACK = 2
+    #: It has a slot, which keeps entries in the log on disk for it.
+    SLOT = 4
+    #: It may slow the writer down, where the full policy is to refuse or to wait.
+    HOLD = 8
+    #: It is believed that another node was promoted.
+    PROMOTE = 16
+    #: It learns where the writer is, even if it may not follow.
+    MONITOR = 32

@@ -31,6 +31,7 @@ __all__ = [
     "LostError",
     "MessageTooLargeError",
     "MessageTooSmallError",
+    "NotAuthorizedError",
     "NotFoundError",
     "NotWriterError",
     "OutOfMemoryError",
@@ -204,3 +205,7 @@ class LineageChangedError(ReplicationError, status=Status.LINEAGE_CHANGED):
 
 class LostError(ReplicationError, status=Status.LOST):
     """The entry is not in this history."""
+
+
+class NotAuthorizedError(ReplicationError, status=Status.NOT_AUTHORIZED):
+    """The writer's rules do not let this connection in."""

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use replication::identity::{Origin, StatedIdentity};
 use replication::receiver::config::ProtocolChoice;
 
+use crate::access::origin;
 use crate::texts::{examples, exit_statuses};
 use crate::values::{Begin, Source, begin, positive, source, text, time, token};
 
@@ -97,6 +99,14 @@ pub enum Command {
     /// Shows the stream, the epoch, the last sequence before the position, and the chain hash of the history up to it.
     #[command(after_long_help = examples("token"))]
     Token(Token),
+
+    /// Say which access rule decides about a connection
+    ///
+    /// Goes through a sender's access rules as the sender would for such a connection: prints why each rule is not about it,
+    /// the one that decides, and the rights. The exit status is 6 if the connection may not follow. Statistics and events
+    /// have the address and the identity of a reader in the form that this takes.
+    #[command(after_long_help = examples("access"))]
+    Access(Access),
 }
 
 #[derive(Args, Debug)]
@@ -312,6 +322,48 @@ pub struct TokenSource {
     /// Take the position in a reader's log, which is in its file `applied`
     #[arg(long, value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Access {
+    /// What to print
+    pub action: AccessAction,
+
+    /// The file with the rules; without it, those of a sender for which none are set
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub rules: Option<PathBuf>,
+
+    /// The id that the reader claims
+    #[arg(long, value_name = "ID", value_parser = text(|id| Ok(id.to_owned())), required_if_eq("action", "test"))]
+    pub reader_id: Option<String>,
+
+    /// The IP address that it connects from, or `unix` for a Unix socket
+    #[arg(long, value_name = "ADDRESS", value_parser = text(origin), default_value = "127.0.0.1")]
+    pub address: Origin,
+
+    /// The connection is encrypted with TLS
+    #[arg(long)]
+    pub tls: bool,
+
+    /// The host accepts the connection and hands it over
+    #[arg(long)]
+    pub handed: bool,
+
+    /// What is proven of the reader, such as `dns:r1.example.net` or `uid:1000 gid:1000`
+    #[arg(long, value_name = "IDENTITY", value_parser = text(|identity| identity.parse::<StatedIdentity>()))]
+    pub identity: Option<StatedIdentity>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessAction {
+    /// Which rule decides about a connection
+    Test,
+    /// The rules of a sender for which none are set
+    Default,
 }
 
 fn protocol() -> impl TypedValueParser<Value = ProtocolChoice> {

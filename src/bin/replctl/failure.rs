@@ -41,7 +41,7 @@ impl Exit {
             Exit::Torn => "verify: the log ends with bytes that are no whole entry (a torn tail)",
             Exit::Damaged => "files of the log are damaged",
             Exit::Gap => "entries that were asked for are gone (a gap); the others were printed",
-            Exit::Refused => "the writer refused this reader, or broke the protocol",
+            Exit::Refused => "the writer, or access rules, refused this reader, or the writer broke the protocol",
             Exit::Diverged => "the writer has another history, or is behind the given position",
         }
     }

@@ -3,9 +3,10 @@
 //! - `args` declares the command line; `values` parses the values in it; `texts` has the examples of its help.
 //! - `parse` parses the arguments; `failure` has the exit statuses.
 //! - `generate` prints the manual page, which `manual` makes, and the completions.
-//! - `inspect`, `verify`, `dump`, `tail`, `slots` and `token` are the commands.
+//! - `inspect`, `verify`, `dump`, `tail`, `slots`, `token` and `access` are the commands.
 //! - `output` writes what they say, `entry` one entry of a log, `progress` draws the progress bars.
 
+mod access;
 mod args;
 mod dump;
 mod entry;
@@ -59,5 +60,6 @@ fn run(request: Request, out: &mut Out) -> Result<Exit, Failure> {
         Request::Run(Command::Tail(options)) => tail::run(*options, out),
         Request::Run(Command::Slots(options)) => slots::run(&options, out),
         Request::Run(Command::Token(options)) => token::run(&options, out),
+        Request::Run(Command::Access(options)) => access::run(&options, out),
     }
 }

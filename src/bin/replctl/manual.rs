@@ -122,7 +122,7 @@ fn files(roff: &mut Roff) {
     roff.control("SH", ["FILES"]);
     roff.text([
         roman("The directory of a log is "),
-        italic("log_dir"),
+        italic("wal_dir"),
         roman(" of a sender or of a receiver. The document "),
         italic("docs/log-format.md"),
         roman(" of libreplication describes its files."),

@@ -13,7 +13,7 @@ pub struct Example {
 }
 
 /// All examples, in the order of the commands.
-pub const EXAMPLES: [Example; 13] = [
+pub const EXAMPLES: [Example; 15] = [
     Example { command: "inspect", does: "Show a writer's log", line: "replctl inspect /var/lib/db/replication" },
     Example {
         command: "inspect",
@@ -70,6 +70,16 @@ pub const EXAMPLES: [Example; 13] = [
         command: "token",
         does: "Show a token that a database keeps",
         line: "replctl token \"$(sqlite3 replica.db 'SELECT hex(token) FROM position')\"",
+    },
+    Example {
+        command: "access",
+        does: "Try rules before a writer has them",
+        line: "replctl access test --rules access.conf --reader-id r1 --address 10.0.0.5 --tls --identity dns:r1.db",
+    },
+    Example {
+        command: "access",
+        does: "Begin a file of rules with the default ones",
+        line: "replctl access default >access.conf",
     },
 ];
 

@@ -93,12 +93,13 @@ impl<C> Admitted<C> {
     }
 }
 
-/// Decides whether a reader may follow the writer of `lineage`, or why not.
+/// Decides whether a reader may follow the writer of `lineage`, or why not. `believed`: what it says of later epochs is.
 pub(crate) fn admit<L: LogView>(
     log: &L,
     medium: Medium,
     lineage: &Lineage,
     sync: &Sync,
+    believed: bool,
 ) -> Result<Admitted<L::Cursor>, Refusal> {
     let known = sync.last_known_sequence;
     // Before the first entry there is nothing to compare.
@@ -107,7 +108,7 @@ pub(crate) fn admit<L: LogView>(
     let reader = Follower { lineage: offer.and_then(lineage_of), ..Follower::at(Point { sequence: known, hash }) };
     // A reader of another stream costs no look at the log.
     let unread = Source::new(Some(*lineage), UNKNOWN_HISTORY);
-    check_lineage(judge(&reader, &unread), &reader, lineage)?;
+    check_lineage(judge(&reader, &unread), &reader, lineage, believed)?;
     let attached = match log.attach(known) {
         Err(Missing::Gone { oldest_known }) if mutant!("resumes-without-entries") => log.attach(oldest_known),
         attached => attached,
@@ -118,7 +119,7 @@ pub(crate) fn admit<L: LogView>(
         Err(Missing::Gone { .. } | Missing::Failed(_)) => (UNKNOWN_HISTORY, u64::MAX),
     };
     let verdict = judge(&reader, &Source { hash, last, epochs: &log.epochs(), ..unread });
-    check_lineage(verdict, &reader, lineage)?;
+    check_lineage(verdict, &reader, lineage, believed)?;
     if verdict == Verdict::Forked {
         return Err(fork(log, offer.map_or(&[], |offer| &offer.history), known));
     }
@@ -136,7 +137,7 @@ fn diverged(text: String) -> Refusal {
 }
 
 /// Refuses a reader for its stream or epoch.
-fn check_lineage(verdict: Verdict, reader: &Follower, ours: &Lineage) -> Result<(), Refusal> {
+fn check_lineage(verdict: Verdict, reader: &Follower, ours: &Lineage, believed: bool) -> Result<(), Refusal> {
     let (known, theirs, ours) = (reader.at.sequence, reader.lineage.map_or(0, |lineage| lineage.epoch), ours.epoch);
     Err(match verdict {
         Verdict::Same { .. } | Verdict::Forked | Verdict::Regressed => return Ok(()),
@@ -144,8 +145,12 @@ fn check_lineage(verdict: Verdict, reader: &Follower, ours: &Lineage) -> Result<
             diverged(format!("position {known} belongs to another stream than this writer's; re-seed the reader"))
         }
         Verdict::OldEpoch | Verdict::EpochJump => diverged(format!(
-            "the reader says that it has seen epoch {theirs}, this writer has epoch {ours}: if another node \
-             was promoted, stop this one"
+            "the reader says that it has seen epoch {theirs}, this writer has epoch {ours}: {}",
+            if believed {
+                "if another node was promoted, stop this one"
+            } else {
+                "it has no right to say that another node was promoted (promote)"
+            }
         )),
         Verdict::PastEpoch { epoch, last_before } => {
             let differing = last_before + 1;
@@ -251,7 +256,7 @@ mod tests {
 
     /// The status of a refusal, and where the histories part; or whether the reader's claim is proven.
     fn decide(sync: &Sync) -> Result<bool, (Status, Option<u64>, Option<u64>)> {
-        let admitted = admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, sync);
+        let admitted = admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, sync, false);
         admitted
             .map(|admitted| admitted.claim.proven)
             .map_err(|refusal| (refusal.error.status, refusal.common_sequence, refusal.differing_sequence))
@@ -295,7 +300,7 @@ mod tests {
     /// P6: what a Sync claims is proven by the right hash of a position after the first entry, and by nothing else.
     #[test]
     fn p6_a_claim_is_proven_by_a_right_hash_and_by_nothing_else() {
-        let proven = |sync: Sync| admit(&Ten { oldest: 0 }, Medium::Disk, &OURS, &sync).unwrap().claim.proven;
+        let proven = |sync: Sync| admit(&Ten { oldest: 0 }, Medium::Disk, &OURS, &sync, false).unwrap().claim.proven;
         assert!(proven(sync(1, Some(offer(7, 5, 101)))));
         assert!(!proven(sync(0, Some(offer(7, 5, 100)))));
         assert!(!proven(sync(1, Some(offer(7, 5, UNKNOWN_HISTORY)))));
@@ -306,9 +311,19 @@ mod tests {
     #[test]
     fn p6_a_reader_is_told_the_hash_that_it_brought_and_no_other() {
         let told = |hash| {
-            admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, &sync(10, Some(offer(7, 5, hash)))).unwrap().disclosed_hash()
+            let sync = sync(10, Some(offer(7, 5, hash)));
+            admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, &sync, false).unwrap().disclosed_hash()
         };
         assert_eq!((told(110), told(UNKNOWN_HISTORY)), (110, UNKNOWN_HISTORY));
+    }
+
+    /// P7: whoever may not promote says nothing of this writer.
+    #[test]
+    fn p7_a_later_epoch_is_believed_of_who_may_promote() {
+        let sync = sync(10, Some(offer(7, 6, 110)));
+        let text =
+            |believed| admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, &sync, believed).unwrap_err().error.message;
+        assert!(text(true).contains("stop this one") && text(false).contains("no right to say"));
     }
 
     /// P7: points of which the reader does not know the history say nothing of where it parted.

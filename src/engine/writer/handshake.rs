@@ -54,6 +54,16 @@ impl Opening {
         self.sync.offer.as_ref().map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms))
     }
 
+    /// The frame that tells a peer which may not follow that it may not, and no more; with `writer`, also where that is.
+    pub(crate) fn deny(&self, writer: Option<&Writer>) -> Result<Vec<u8>> {
+        let text = "the writer does not authorize this connection; its host was told why";
+        let refusal = Refusal::from(Error::new(Status::NotAuthorized, text));
+        match writer {
+            Some(writer) => self.reply(writer).refuse(&refusal),
+            None => Reply { ack: SyncAck::default(), coordinator: self.coordinator }.refuse(&refusal),
+        }
+    }
+
     /// Begins the answer.
     pub(crate) fn reply(&self, writer: &Writer) -> Reply {
         let answer = self.sync.offer.as_ref().map(|offer| {
@@ -166,6 +176,19 @@ mod tests {
         for opening in [offering(0, 50), Opening::known("r".into(), 4)] {
             assert!(!opening.is_v2() && opening.heartbeat() == Duration::MAX);
             assert_eq!(decoded(opening.reply(&WRITER).accept(77)).answer, None);
+        }
+    }
+
+    /// P8: whoever may not follow learns neither the stream nor where it is, unless it may monitor that.
+    #[test]
+    fn p8_a_stranger_is_told_nothing() {
+        for opening in [offering(1, 50), Opening::known("r".into(), 4)] {
+            let told = decoded(opening.deny(None));
+            assert!(!told.can_resume && told.error.starts_with("NOT_AUTHORIZED: "));
+            assert_eq!((told.current_sequence, told.answer), (0, None));
+            let monitored = decoded(opening.deny(Some(&WRITER)));
+            assert_eq!((monitored.current_sequence, monitored.error), (9, told.error));
+            assert_eq!(monitored.answer.map(|answer| answer.epoch), opening.is_v2().then_some(5));
         }
     }
 

@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::quorum::{Groups, QuorumCount, ReaderPosition, Requirement, Tally, is_ours};
-use super::standing::{Claim, Entered, Known, Standing, furthest};
+use super::standing::{Claim, Entered, Known, Standing, counts, furthest};
+use crate::engine::access::rights::Rights;
+use crate::engine::access::rules::Decision;
+use crate::error::{Error, Status};
 use crate::protocol::control::{AckLevel, Positions};
 
 /// A reader's connection, as its record sees it. Positions may rise at any time.
 pub(crate) trait Connection {
     /// Whether it speaks v2.
     fn is_v2(&self) -> bool;
+
+    /// What it may do.
+    fn rights(&self) -> Rights;
+
+    /// The rule that gave it its rights.
+    fn rule(&self) -> Option<usize>;
 
     /// The sequence after which it began.
     fn started_after(&self) -> u64;
@@ -48,16 +57,23 @@ impl<C: Connection> ReaderRecord<C> {
         Self { standing: Standing::default(), connected: None, left_at: 0, groups, errors: 0 }
     }
 
+    /// Its connection, if what that acknowledges counts.
+    fn counting(&self) -> Option<&C> {
+        self.connected.as_ref().filter(|connection| counts(connection.rights()))
+    }
+
     /// What counts for waits: what it acknowledged, now or before.
     fn positions(&self) -> Positions {
         let has = self.standing.has;
-        self.connected.as_ref().map_or(has, |connection| furthest(has, connection.positions()))
+        self.counting().map_or(has, |connection| furthest(has, connection.positions()))
     }
 
     /// Takes the connection out and keeps what it brought.
     fn disconnect(&mut self) -> Option<C> {
         let connection = self.connected.take()?;
-        self.standing.leave(connection.positions(), connection.sent_here());
+        if counts(connection.rights()) {
+            self.standing.leave(connection.positions(), connection.sent_here());
+        }
         Some(connection)
     }
 
@@ -115,38 +131,60 @@ impl<C: Connection> ReaderRecords<C> {
         (self.bounds.max_readers, self.bounds.max_known) = (max_readers, max_known);
     }
 
-    /// Enters a new connection. One with the same id is replaced: the new one stays. `held`: what the id's slot shows
-    /// that it acknowledged. `None`: there is no room.
+    /// Enters a new connection, which has its rights by `decision`. One with the same id is replaced: the new one stays.
+    /// `held`: what the id's slot shows that it acknowledged. The error is why it may not.
     pub(crate) fn enter(
         &mut self,
         id: &str,
         connection: C,
         groups: &Groups,
-        claim: Claim,
-        held: u64,
-    ) -> Option<Arrival<C>> {
-        if !self.has_room(id) {
-            return None;
-        }
+        decision: &Decision,
+        (claim, held): (Claim, u64),
+    ) -> Result<Arrival<C>, Error> {
+        self.has_place(id, decision)?;
+        self.make_room(id)?;
         let record = self.records.entry(id.to_owned()).or_insert_with(|| ReaderRecord::new(groups.of(id)));
         let replaced = record.disconnect();
         let before = record.standing.has;
         let known = Known { held, began_at: self.bounds.began_at };
-        let entered = record.standing.enter(connection.started_after(), claim, known);
+        // What does not count leaves no trace.
+        let mut uncounted = Standing::default();
+        let standing = if counts(connection.rights()) { &mut record.standing } else { &mut uncounted };
+        let entered = standing.enter(connection.started_after(), claim, known);
         record.connected = Some(connection);
-        Some(Arrival { before, entered, errors: record.errors, replaced })
+        Ok(Arrival { before, entered, errors: record.errors, replaced })
     }
 
-    /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one
+    /// Whether a connection with these rights may take the place of one with the same id, and one more of its rule's.
+    fn has_place(&self, id: &str, decision: &Decision) -> Result<(), Error> {
+        let present = self.get(id);
+        if present.is_some_and(|present| !decision.rights.contains(present.rights())) {
+            let text = "a connection with this reader id has rights that this one lacks, and keeps its place";
+            return Err(Error::new(Status::NotAuthorized, text));
+        }
+        let Some(most) = decision.max_connections else { return Ok(()) };
+        let others = self.records.iter().filter(|(other, _)| *other != id);
+        let by_rule =
+            others.filter_map(|(_, record)| record.connected.as_ref()).filter(|other| other.rule() == decision.line);
+        if by_rule.count() >= most {
+            let line = decision.line.unwrap_or_default();
+            let text = format!("line {line} of the access rules has max_connections={most}, and so many are connected");
+            return Err(Error::new(Status::NotAuthorized, text));
+        }
+        Ok(())
+    }
+
+    /// Makes room for `id`: in the place of its own connection, or as one more. A new id takes the room of one
     /// that is not connected if there are many.
-    fn has_room(&mut self, id: &str) -> bool {
+    fn make_room(&mut self, id: &str) -> Result<(), Error> {
         let known = self.records.get(id);
         if known.is_some_and(|record| record.connected.is_some()) {
-            return true;
+            return Ok(());
         }
         let is_new = known.is_none();
-        if self.connected().count() >= self.bounds.max_readers {
-            return false;
+        let most = self.bounds.max_readers;
+        if self.connected().count() >= most {
+            return Err(Error::new(Status::BufferFull, format!("all {most} places for readers are taken")));
         }
         if is_new && self.records.len() >= self.bounds.max_known {
             let gone = self.records.iter().filter(|(_, record)| record.connected.is_none());
@@ -155,7 +193,7 @@ impl<C: Connection> ReaderRecords<C> {
                 self.forgotten += u64::from(forgotten.standing.has.received > 0);
             }
         }
-        true
+        Ok(())
     }
 
     /// Takes a connection out that ended, unless another one took its place. `is_it` tells it from others of the same
@@ -193,14 +231,14 @@ impl<C: Connection> ReaderRecords<C> {
     pub(crate) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
         let origin = self.bounds.origin;
-        let counts = |connection: &&C| {
+        let is_counted = |connection: &&C| {
             // A v1 reader may be silent until it gets an entry, for which the gate would have to be open.
             let begins = !connection.is_v2() && connection.started_after() <= origin;
-            begins || connection.has_acknowledged() || connection.has_its_start()
+            counts(connection.rights()) && (begins || connection.has_acknowledged() || connection.has_its_start())
         };
         // Before the log's origin there is nothing to lack.
         let position = |connection: &C| connection.positions_for_gate()[level].max(origin);
-        positions.extend(self.connected().filter(counts).map(position));
+        positions.extend(self.connected().filter(is_counted).map(position));
     }
 
     /// How far every known reader is at `level`, connected or not.
@@ -224,11 +262,19 @@ mod tests {
 
     /// A v2 connection that is at a position. Its number tells it from others.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct At(u32, u64);
+    struct At(u32, u64, Rights);
 
     impl Connection for At {
         fn is_v2(&self) -> bool {
             true
+        }
+
+        fn rights(&self) -> Rights {
+            self.2
+        }
+
+        fn rule(&self) -> Option<usize> {
+            Some(1)
         }
 
         fn started_after(&self) -> u64 {
@@ -260,9 +306,19 @@ mod tests {
         ReaderRecords::new(Bounds { max_readers, max_known, ..Bounds::default() })
     }
 
-    fn enter(records: &mut ReaderRecords<At>, id: &str, connection: At) -> Option<(u64, Option<At>)> {
-        let arrival = records.enter(id, connection, &Groups::default(), Claim::default(), 0)?;
-        Some((arrival.before.received, arrival.replaced))
+    /// A connection with the rights of a reader.
+    fn at(number: u32, position: u64) -> At {
+        At(number, position, Rights::READER)
+    }
+
+    fn by(rights: Rights, max_connections: Option<usize>) -> Decision {
+        Decision { line: Some(1), rights, max_connections }
+    }
+
+    fn enter(records: &mut ReaderRecords<At>, id: &str, connection: At) -> Result<(u64, Option<At>), Status> {
+        let decision = by(connection.2, None);
+        let entered = records.enter(id, connection, &Groups::default(), &decision, (Claim::default(), 0));
+        entered.map(|arrival| (arrival.before.received, arrival.replaced)).map_err(|error| error.status)
     }
 
     fn leave(records: &mut ReaderRecords<At>, id: &str, connection: At) {
@@ -272,26 +328,27 @@ mod tests {
     #[test]
     fn a_second_connection_replaces_the_first_and_outlives_its_end() {
         let mut records = records(1, 2);
-        assert_eq!(enter(&mut records, "a", At(1, 7)), Some((0, None)));
-        assert_eq!(enter(&mut records, "b", At(2, 0)), None, "all places are taken");
-        assert_eq!(enter(&mut records, "a", At(3, 5)), Some((7, Some(At(1, 7)))));
-        leave(&mut records, "a", At(1, 7));
-        assert_eq!(records.get("a"), Some(&At(3, 5)));
-        leave(&mut records, "a", At(3, 5));
+        assert_eq!(enter(&mut records, "a", at(1, 7)), Ok((0, None)));
+        assert_eq!(enter(&mut records, "b", at(2, 0)), Err(Status::BufferFull), "all places are taken");
+        assert_eq!(enter(&mut records, "a", at(3, 5)), Ok((7, Some(at(1, 7)))));
+        leave(&mut records, "a", at(1, 7));
+        assert_eq!(records.get("a"), Some(&at(3, 5)));
+        leave(&mut records, "a", at(3, 5));
         assert_eq!((records.get("a"), records.connected().count()), (None, 0));
-        let arrival = records.enter("a", At(4, 0), &Groups::default(), Claim::default(), 0).unwrap();
+        let arrival =
+            records.enter("a", at(4, 0), &Groups::default(), &by(Rights::READER, None), (Claim::default(), 0)).unwrap();
         assert_eq!((arrival.before.received, arrival.errors), (7, 2), "what was acknowledged stays");
     }
 
     #[test]
     fn p5_a_full_table_forgets_who_acknowledged_nothing_then_who_left_longest_ago() {
         let mut records = records(3, 3);
-        for (id, connection) in [("a", At(1, 9)), ("b", At(2, 0)), ("c", At(3, 4))] {
+        for (id, connection) in [("a", at(1, 9)), ("b", at(2, 0)), ("c", at(3, 4))] {
             enter(&mut records, id, connection).unwrap();
             leave(&mut records, id, connection);
         }
         for (id, forgotten, tally) in [("d", 0, vec!["a", "c", "d"]), ("e", 1, vec!["c", "d", "e"])] {
-            enter(&mut records, id, At(4, 1)).unwrap();
+            enter(&mut records, id, at(4, 1)).unwrap();
             assert!(records.records.keys().eq(tally.iter()), "{:?}", records.records.keys());
             assert_eq!(records.forgotten(), forgotten);
         }
@@ -301,11 +358,54 @@ mod tests {
     #[test]
     fn connected_readers_count_at_the_gate_once_they_acknowledged() {
         let mut records = records(3, 3);
-        for (id, connection) in [("a", At(1, 9)), ("b", At(2, 0)), ("c", At(3, 4))] {
+        for (id, connection) in [("a", at(1, 9)), ("b", at(2, 0)), ("c", at(3, 4))] {
             enter(&mut records, id, connection).unwrap();
         }
         let mut positions = vec![1];
         records.connected_at(AckLevel::Received, &mut positions);
         assert_eq!(positions, [9, 4]);
+    }
+
+    /// P6: what a connection acknowledges that has no right to counts nowhere, and leaves nothing behind.
+    #[test]
+    fn p6_what_is_acknowledged_without_the_right_to_counts_for_nothing() {
+        let mut records = records(3, 3);
+        enter(&mut records, "a", At(1, 9, Rights::READ)).unwrap();
+        let mut positions = Vec::new();
+        records.connected_at(AckLevel::Received, &mut positions);
+        assert!(positions.is_empty());
+        let reached = |records: &ReaderRecords<At>| records.records["a"].positions().received;
+        assert_eq!(reached(&records), 0);
+        leave(&mut records, "a", At(1, 9, Rights::READ));
+        assert_eq!(reached(&records), 0);
+        // A proven position is an acknowledgement too.
+        let (decision, claim) = (by(Rights::READ, None), (Claim { proven: true }, 0));
+        records.enter("a", At(2, 9, Rights::READ), &Groups::default(), &decision, claim).unwrap();
+        leave(&mut records, "a", At(2, 9, Rights::READ));
+        assert_eq!(enter(&mut records, "a", at(3, 4)), Ok((0, None)));
+        assert_eq!(reached(&records), 4);
+    }
+
+    /// P4: whoever may do less takes nobody's place.
+    #[test]
+    fn p4_a_connection_is_replaced_by_one_with_its_rights() {
+        let mut records = records(3, 3);
+        enter(&mut records, "a", at(1, 9)).unwrap();
+        assert_eq!(enter(&mut records, "a", At(2, 0, Rights::READ)), Err(Status::NotAuthorized));
+        assert_eq!(records.get("a"), Some(&at(1, 9)));
+        assert_eq!(enter(&mut records, "a", At(2, 0, Rights::all())), Ok((9, Some(at(1, 9)))));
+    }
+
+    #[test]
+    fn p5_a_rule_gives_rights_to_so_many_at_once() {
+        let mut records = records(9, 9);
+        let decision = by(Rights::READ, Some(2));
+        let mut enter = |id: &str, number| {
+            let connection = At(number, 0, Rights::READ);
+            let entered = records.enter(id, connection, &Groups::default(), &decision, (Claim::default(), 0));
+            entered.map(|_| ()).map_err(|error| error.message)
+        };
+        assert_eq!((enter("a", 1), enter("b", 2), enter("b", 3)), (Ok(()), Ok(()), Ok(())));
+        assert!(enter("c", 4).unwrap_err().contains("line 1 of the access rules has max_connections=2"));
     }
 }

@@ -5,7 +5,13 @@
 //! only limits how far the writer runs ahead of them. It accepts a little more: a reader without a hash that reconnects
 //! while the gate is shut is sent nothing new that it could acknowledge, and could never open it.
 
+use crate::engine::access::rights::Rights;
 use crate::protocol::control::Positions;
+
+/// Whether what a connection with these rights acknowledges and proves counts.
+pub(crate) fn counts(rights: Rights) -> bool {
+    rights.contains(Rights::ACK) || mutant!("acks-count-without-right")
+}
 
 /// What a Sync proves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

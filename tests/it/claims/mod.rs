@@ -3,6 +3,7 @@
 //! tables.
 
 mod gate;
+mod rights;
 mod slots;
 mod waits;
 

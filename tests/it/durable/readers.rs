@@ -81,7 +81,7 @@ fn p8_entries_damaged_on_disk_reach_no_handler() {
     segment.write_all_at(&[byte[0] ^ 1], at).unwrap();
 
     for protocol in [ProtocolChoice::V1, ProtocolChoice::V2] {
-        let (_reader, applied, events) = receiver(ReceiverConfig { protocol, ..receiver_config("reader", &address) });
+        let (reader, applied, events) = receiver(ReceiverConfig { protocol, ..receiver_config("reader", &address) });
         match protocol {
             ProtocolChoice::V1 => {
                 let end = ended.wait_status(EventKind::Disconnected, Status::Damaged);
@@ -91,6 +91,8 @@ fn p8_entries_damaged_on_disk_reach_no_handler() {
                 events.wait_status(EventKind::ProtocolError, Status::InvalidMsg);
             }
         }
+        // What it received before is applied until then.
+        reader.stop().unwrap();
         check(&applied, 1, applied.last());
     }
 }

@@ -1,5 +1,6 @@
 //! The tool `replctl` as a user runs it: against directories made through the library, and against live writers.
 
+mod access;
 mod directories;
 mod document;
 mod tail;

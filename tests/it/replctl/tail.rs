@@ -223,7 +223,7 @@ fn a_writer_with_tls_is_followed_by_whom_it_trusts() {
     let tls = Some(authority.strict_server());
     let (sender, address, _) = sender(SenderConfig { tls, ..SenderConfig::default() });
     replicate(&sender, 10);
-    let identity = authority.issue("reader");
+    let identity = authority.issue("replctl");
     let (ca, cert, key) = (text(&authority.file), text(&identity.chain), text(&identity.key));
     let trusted = ["tail", "--json", &address, "--tls-ca", ca, "--tls-cert", cert, "--tls-key", key];
     assert_eq!(entries(&run(&trusted).exits(0).lines()), expected(1, 10));

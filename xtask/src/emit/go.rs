@@ -12,7 +12,7 @@ const ACRONYMS: [&str; 3] = ["IO", "OS", "WAL"];
 
 /// Enumerations with their type in Go and what their members begin with. `replication_sync_policy` is not among them: in
 /// Go it has a default of its own.
-const ENUMS: [(&str, &str, &str); 9] = [
+const ENUMS: [(&str, &str, &str); 10] = [
     ("replication_status", "Status", "Err"),
     ("replication_event_kind", "EventKind", "Event"),
     ("replication_ack_level", "AckLevel", "Ack"),
@@ -22,6 +22,7 @@ const ENUMS: [(&str, &str, &str); 9] = [
     ("replication_apply_policy", "ApplyPolicy", "Apply"),
     ("replication_protocol", "Protocol", "Protocol"),
     ("replication_token_order", "TokenOrder", "Token"),
+    ("replication_right", "Right", "Right"),
 ];
 
 pub fn outputs(api: &Api) -> Vec<Output> {

@@ -1,0 +1,99 @@
+/**
+ * Access: a part of replication.h, which includes it.
+ */
+#ifndef REPLICATION_ACCESS_H
+#define REPLICATION_ACCESS_H
+
+/* Generated from src/ffi. Change the text there, then run `make header`. */
+
+#include "replication.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Access --------------------------------------------------------------------------------------- */
+
+/** What a connection may do. Rights are a sum of these numbers. */
+REPLICATION_ENUM(replication_right, uint32_t) {
+    REPLICATION_RIGHT_READ = 1, /**< It receives entries. */
+    /** What it acknowledges counts for waits, quorums and the write gate. */
+    REPLICATION_RIGHT_ACK = 2,
+    /** It has a slot, which keeps entries in the log on disk for it. */
+    REPLICATION_RIGHT_SLOT = 4,
+    /** It may slow the writer down, where the full policy is to refuse or to wait. */
+    REPLICATION_RIGHT_HOLD = 8,
+    REPLICATION_RIGHT_PROMOTE = 16, /**< It is believed that another node was promoted. */
+    /** It learns where the writer is, even if it may not follow. */
+    REPLICATION_RIGHT_MONITOR = 32,
+};
+
+/**
+ * Lets everyone follow who reaches a listener, as without access rules no one may from another
+ * machine who has no certificate. One with a certificate needs one that names its reader id
+ * nevertheless. With access rules it is an error (sender_new()). Returns `OK`. Default: false.
+ */
+replication_status sender_config_set_trusted_network(
+    replication_sender_config *config, bool trusted);
+
+/**
+ * Sets who may follow and what readers may do, as docs/access.md describes: a rule a line, the
+ * first one about a connection decides, and one that no rule is about is refused (NOT_AUTHORIZED).
+ * The rules are checked now. Of several calls of this and sender_config_set_access_file() the last
+ * one counts. Returns `OK`; `INVALID_ARGUMENT` for NULL, text that is not UTF-8 or a mistake in it,
+ * whose line and column the text names. A failure changes nothing. Default: readers may follow from
+ * this machine, as the same user over a Unix socket, with a certificate that names their id, and
+ * over connections that the host hands over; each may read, acknowledge, have a slot and hold.
+ */
+replication_status sender_config_set_access_rules(
+    replication_sender_config *config, const char *rules);
+
+/**
+ * The same from a file, which is read now, and again by sender_reload_access_file(). Other users
+ * must not be able to change it, see sender_config_set_insecure_permissions_allowed(). Returns
+ * `OK`; `IO` for an unreadable file; `INVALID_ARGUMENT` as sender_config_set_access_rules(), and
+ * for unprotected permissions. Default: none.
+ */
+replication_status sender_config_set_access_file(
+    replication_sender_config *config, const char *file);
+
+/**
+ * Replaces the access rules. Connected readers that do not keep every right they have are
+ * disconnected with NOT_AUTHORIZED, and may come back with those that they have now; those that get
+ * more have them once they reconnect. Rights that the host gave with a connection stay. Returns
+ * `OK`; `INVALID_ARGUMENT` as sender_config_set_access_rules(), which changes nothing; `CLOSED`
+ * after sender_stop().
+ */
+replication_status sender_set_access_rules(replication_sender *sender, const char *rules);
+
+/**
+ * Replaces the access rules with what their file has now, as sender_set_access_rules(). Returns
+ * `OK`; `INVALID_STATE` if the rules in force are not from a file; `INVALID_ARGUMENT` for a mistake
+ * in it or unprotected permissions, and `IO` if it cannot be read, which change nothing; `CLOSED`
+ * after sender_stop().
+ */
+replication_status sender_reload_access_file(replication_sender *sender);
+
+/**
+ * Serves a reader as sender_accept_reader(), with these rights, whatever the access rules say.
+ * Returns `OK` and otherwise the same; `INVALID_ARGUMENT` also for rights that do not exist, or
+ * that mean nothing without `REPLICATION_RIGHT_READ`.
+ * - `rights`: a sum of replication_right numbers.
+ */
+replication_status sender_accept_reader_with_rights(
+    replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence,
+    uint32_t rights);
+
+/**
+ * Serves a connection as sender_accept_connection(), with these rights, whatever the access rules
+ * say. Returns `OK` and otherwise the same; `INVALID_ARGUMENT` also as
+ * sender_accept_reader_with_rights().
+ */
+replication_status sender_accept_connection_with_rights(
+    replication_sender *sender, int fd, uint32_t rights);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,238 @@
+//! Who may follow: by the default rules, by the host's, and by what its calls say.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use replication::error::Status;
+use replication::host::EventKind;
+use replication::receiver::config::ReceiverConfig;
+use replication::sender::config::{AccessRules, SenderConfig};
+use replication::sender::{Rights, Sender};
+use replication::transport::TlsClient;
+use serde_json::Value;
+
+use crate::certificates::Authority;
+use crate::common::wire::*;
+use crate::common::*;
+
+/// The one text that a peer gets which may not follow.
+const REFUSAL: &str = "NOT_AUTHORIZED: the writer does not authorize this connection; its host was told why";
+
+fn rules(text: &str) -> Option<AccessRules> {
+    Some(AccessRules::parse(text).unwrap())
+}
+
+fn ruled(text: &str) -> SenderConfig {
+    SenderConfig { access_rules: rules(text), ..SenderConfig::default() }
+}
+
+fn readers(sender: &Sender) -> Vec<(Value, Value, Value)> {
+    let rows = stat(sender.stats_json(), "readers");
+    let row = |row: &Value| (row["reader_id"].clone(), row["rights"].clone(), row["access_rule"].clone());
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+/// P8: the host hears everything, and the peer one generic text without a stream, an epoch or a position.
+#[test]
+fn p8_a_peer_that_may_not_follow_learns_nothing_but_that() {
+    let (sender, address, events) = sender(ruled("* * * watcher monitor\n* * * bad deny"));
+    sender.replicate(0, b"secret").unwrap();
+    for (id, why) in [("bad", "line 2 of the access rules"), ("unknown", "no line of the access rules")] {
+        for sync in [sync_v1(id, 0), sync_v2(id, 0)] {
+            let mut peer = Peer::connect(&address);
+            let ack = peer.shake(&sync);
+            assert_eq!((ack.error.as_str(), ack.can_resume, ack.current_sequence), (REFUSAL, false, 0));
+            assert_eq!(ack.answer, None);
+            assert_eq!(peer.hear_within(PATIENCE), Heard::End);
+        }
+        let heard = events.wait_where(why, |event| event.message.contains(why));
+        assert_eq!((heard.kind, heard.status, &*heard.reader_id), (EventKind::Refused, Status::NotAuthorized, id));
+        assert!(!heard.address.is_empty() && heard.identity == "none");
+    }
+    assert_eq!(stat(sender.stats_json(), "total_not_authorized"), 4);
+    let seen = Peer::connect(&address).shake(&sync_v2("watcher", 0));
+    assert_eq!((seen.error.as_str(), seen.can_resume, seen.current_sequence), (REFUSAL, false, 1));
+    assert_eq!(seen.answer.unwrap().stream_id, sender.lineage().stream_id);
+
+    let (refused, applied, at_reader) = receiver(receiver_config("bad", &address));
+    let heard = at_reader.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(heard.message.contains(REFUSAL), "{heard:?}");
+    assert!(!refused.is_connected() && applied.entries().is_empty());
+    // It tries again, and follows when it may.
+    sender.set_access_rules(rules("* * * bad read").unwrap()).unwrap();
+    refused.wait_sequence(1, PATIENCE).unwrap();
+    assert_eq!(readers(&sender), [("bad".into(), "read".into(), 1.into())]);
+}
+
+/// P5: what strangers can cause in events is bounded.
+#[test]
+fn p5_refusals_are_reported_so_many_times_a_second() {
+    let (sender, address, events) = sender(ruled("* * * nobody read"));
+    for _ in 0..200 {
+        drop(Peer::connect(&address).shake(&sync_v1("stranger", 0)));
+    }
+    until("all refusals", || stat(sender.stats_json(), "total_not_authorized") == 200);
+    let suppressed = |event: &replication::host::Event| event.detail["suppressed"].as_u64().unwrap_or(0);
+    let reported = || events.all().iter().map(|event| 1 + suppressed(event)).sum::<u64>();
+    assert!(events.count(EventKind::Refused) < 200, "{}", events.count(EventKind::Refused));
+    // The next one that is reported says how many were not.
+    until("the rest to be told", || {
+        drop(Peer::connect(&address).shake(&sync_v1("stranger", 0)));
+        reported() >= 200
+    });
+}
+
+#[test]
+fn a_certificate_names_the_readers_that_its_holder_may_be() {
+    let authority = Authority::new("named_readers");
+    let client =
+        |subject: &str| TlsClient::from_files(&authority.file, None, Some(authority.issue(subject).files())).unwrap();
+    let config = || SenderConfig { tls: Some(authority.strict_server()), ..SenderConfig::default() };
+    let (by_default, address, events) = sender(config());
+    let follow = |id: &str, subject: &str, address: &str| {
+        receiver(ReceiverConfig { tls: Some(client(subject)), ..receiver_config(id, address) })
+    };
+    let (named, ..) = follow("r1.db", "r1.db", &address);
+    until("the named one", || named.is_connected());
+    let (other, _, at_other) = follow("r1.db", "r2.db", &address);
+    at_other.wait_status(EventKind::Refused, Status::NotAuthorized);
+    let heard = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(heard.message.contains("its certificate does not name this reader id"), "{heard:?}");
+    assert!(heard.identity.contains("dns:r2.db"), "{heard:?}");
+    assert!(named.is_connected() && !other.is_connected());
+    other.stop().unwrap();
+    by_default.stop().unwrap();
+
+    // A rule maps a name to an id. What it does not map is refused.
+    let mapping = rules("tls * dns:{id}.db * read,ack,slot,hold");
+    let (mapped, address, _) = sender(SenderConfig { access_rules: mapping, ..config() });
+    let (reader, ..) = follow("r1", "r1.db", &address);
+    until("the mapped one", || reader.is_connected());
+    let (_whole, _, at_whole) = follow("r1.db", "r1.db", &address);
+    at_whole.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert_eq!(readers(&mapped), [("r1".into(), "read,ack,slot,hold".into(), 1.into())]);
+}
+
+#[test]
+fn a_host_says_what_a_connection_may_do_that_it_hands_over() {
+    let (sender, _, events) = sender(ruled("* * * * deny"));
+    sender.replicate(0, b"entry").unwrap();
+    let handed = |rights: Option<Rights>| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        sender.accept_reader(theirs.into(), "r", 0, rights).unwrap();
+        ours
+    };
+    let _by_rule = handed(None);
+    let refused = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(refused.message.contains("line 1 of the access rules"), "{refused:?}");
+    let _reads = handed(Some(Rights::READ | Rights::ACK));
+    until("the reader", || sender.reader_count() == 1);
+    assert_eq!(readers(&sender), [("r".into(), "read,ack".into(), Value::Null)]);
+    // Other rules do not concern it.
+    sender.set_access_rules(rules("* * * r deny").unwrap()).unwrap();
+    assert_eq!(readers(&sender).len(), 1);
+    let _monitors = handed(Some(Rights::MONITOR));
+    events.wait_where("its refusal", |event| event.message.contains("without the right to read"));
+}
+
+#[test]
+fn readers_whose_rights_shrink_are_sent_away_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.conf");
+    fs::write(&file, "* * * * read,ack # all\n").unwrap();
+    let access_rules = Some(AccessRules::from_file(&file, false).unwrap());
+    let (sender, address, events) = sender(SenderConfig { access_rules, ..SenderConfig::default() });
+    let mut peers = ["keeps", "gains", "loses", "goes"].map(|id| {
+        let mut peer = Peer::connect(&address);
+        assert!(peer.shake(&sync_v2(id, 0)).can_resume);
+        peer
+    });
+    until("all of them", || sender.reader_count() == 4);
+    fs::write(&file, "\n* * * gains read,ack,hold\n* * * loses read\n* * * goes deny\n* * * * read,ack\n").unwrap();
+    sender.reload_access_file().unwrap();
+    for gone in &mut peers[2..] {
+        assert_eq!(gone.end(), "NOT_AUTHORIZED");
+    }
+    for id in ["loses", "goes"] {
+        events.wait_where(id, |event| {
+            (event.kind, event.status, &*event.reader_id) == (EventKind::Disconnected, Status::NotAuthorized, id)
+        });
+    }
+    until("the others to stay", || sender.reader_count() == 2);
+    assert_eq!(
+        readers(&sender),
+        [("gains".into(), "read,ack".into(), 2.into()), ("keeps".into(), "read,ack".into(), 5.into())]
+    );
+    // With its new rights it may come back.
+    assert!(Peer::connect(&address).shake(&sync_v2("loses", 0)).can_resume);
+
+    // A mistake changes nothing.
+    fs::write(&file, "* * * * read\n* * * * wrote\n").unwrap();
+    let wrong = sender.reload_access_file().unwrap_err();
+    assert!(
+        wrong.status == Status::InvalidArgument && wrong.message.contains("access.conf, line 2, column 9"),
+        "{wrong}"
+    );
+    assert!(sender.reader_count() >= 2);
+    sender.set_access_rules(rules("* * * keeps read,ack").unwrap()).unwrap();
+    assert_eq!(sender.reload_access_file().unwrap_err().status, Status::InvalidState);
+    sender.stop().unwrap();
+    assert_eq!(sender.set_access_rules(rules("").unwrap()).unwrap_err().status, Status::Closed);
+}
+
+/// P5: a rule bounds how many there are of its kind.
+#[test]
+fn p5_a_rule_has_so_many_connections() {
+    let (sender, address, events) = sender(ruled("* * * few-* read max_connections=2\n* * * * read"));
+    let mut peers: Vec<_> = ["few-1", "few-2", "other"]
+        .iter()
+        .map(|id| {
+            let mut peer = Peer::connect(&address);
+            assert!(peer.shake(&sync_v2(id, 0)).can_resume);
+            peer
+        })
+        .collect();
+    until("three readers", || sender.reader_count() == 3);
+    assert_eq!(Peer::connect(&address).shake(&sync_v2("few-3", 0)).error, REFUSAL);
+    let refused = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(refused.message.contains("max_connections=2"), "{refused:?}");
+    // One's own place is free, and so is one that was left.
+    assert!(Peer::connect(&address).shake(&sync_v2("few-2", 0)).can_resume);
+    drop(peers.remove(0));
+    until("a place", || Peer::connect(&address).shake(&sync_v2("few-3", 0)).can_resume);
+}
+
+#[test]
+fn contradictions_are_found_when_a_sender_is_made() {
+    let config = SenderConfig { trusted_network: true, ..ruled("* * * * read") };
+    let wrong = Sender::new(config, Box::new(Events::default())).err().unwrap();
+    assert!(wrong.status == Status::InvalidArgument && wrong.message.contains("trusted_network"), "{wrong}");
+    let (trusting, address, _) = sender(SenderConfig { trusted_network: true, ..SenderConfig::default() });
+    assert!(Peer::connect(&address).shake(&sync_v2("r", 0)).can_resume);
+    drop(trusting);
+}
+
+/// The address of a connection is the network's word, so what is compared is that of the socket.
+#[test]
+fn rules_tell_addresses_and_transports_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", dir.path().join("socket").display());
+    let (sender, address, _) =
+        sender(ruled("plain 127.0.0.2/31 * * deny\nplain 127.0.0.0/8 * * read\nunix * same-user * read,ack"));
+    sender.listen(&unix).unwrap();
+    let from = |source: &str| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&format!("{source}:0").parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        socket.connect(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        Peer::over(TcpStream::from(socket)).shake(&sync_v2("r", 0)).can_resume
+    };
+    assert_eq!(
+        [from("127.0.0.1"), from("127.0.0.2"), from("127.0.0.3"), from("127.9.9.9")],
+        [true, false, false, true]
+    );
+    let (reader, ..) = receiver(receiver_config("local", &unix));
+    until("the local reader", || reader.is_connected());
+    let local = readers(&sender).into_iter().find(|(id, ..)| id == "local");
+    assert_eq!(local, Some(("local".into(), "read,ack".into(), 3.into())));
+}
