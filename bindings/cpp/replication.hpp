@@ -218,6 +218,15 @@ inline std::uint64_t wait_ms(std::chrono::milliseconds span) noexcept
     return span == std::chrono::milliseconds::max() ? UINT64_MAX : static_cast<std::uint64_t>(span.count());
 }
 
+/// Adds rights up.
+inline std::uint32_t sum(std::initializer_list<right> rights) noexcept
+{
+    std::uint32_t bits = 0;
+    for (const right one : rights)
+        bits |= static_cast<std::uint32_t>(one);
+    return bits;
+}
+
 template <class T>
 inline constexpr bool is_byte = std::is_same_v<T, char> || std::is_same_v<T, signed char> ||
                                 std::is_same_v<T, unsigned char> || std::is_same_v<T, std::byte>
@@ -1598,6 +1607,25 @@ class sender_config
         return checked(sender_config_set_unix_socket_mode(get(), mode));
     }
 
+    /// Sets who may follow and what readers may do: rules as docs/access.md describes them. Throws if there is a mistake in
+    /// them, whose line and column the text names.
+    sender_config &access_rules(zstring_view rules)
+    {
+        return checked(sender_config_set_access_rules(get(), rules.c_str()));
+    }
+
+    /// The same from a file, which sender::reload_access_file() reads again.
+    sender_config &access_file(zstring_view file)
+    {
+        return checked(sender_config_set_access_file(get(), file.c_str()));
+    }
+
+    /// Sets whether everyone who reaches the sender may follow, if there are no access rules.
+    sender_config &trusted_network(bool trusted)
+    {
+        return checked(sender_config_set_trusted_network(get(), trusted));
+    }
+
     /// Sets the sequence of the last entry before this process started.
     sender_config &last_sequence(std::uint64_t sequence)
     {
@@ -1853,6 +1881,31 @@ class sender
     void accept_connection(int descriptor)
     {
         detail::check(sender_accept_connection(raw_, descriptor));
+    }
+
+    /// The same with these rights, whatever the access rules say.
+    void accept_reader(int descriptor, zstring_view reader_id, std::uint64_t last_known_sequence,
+                       std::initializer_list<right> rights)
+    {
+        detail::check(sender_accept_reader_with_rights(raw_, descriptor, reader_id.c_str(), last_known_sequence,
+                                                       detail::sum(rights)));
+    }
+
+    void accept_connection(int descriptor, std::initializer_list<right> rights)
+    {
+        detail::check(sender_accept_connection_with_rights(raw_, descriptor, detail::sum(rights)));
+    }
+
+    /// Replaces the access rules. Readers that do not keep their rights are disconnected.
+    void set_access_rules(zstring_view rules)
+    {
+        detail::check(sender_set_access_rules(raw_, rules.c_str()));
+    }
+
+    /// Replaces the access rules with what their file has now.
+    void reload_access_file()
+    {
+        detail::check(sender_reload_access_file(raw_));
     }
 
     /// Appends an entry to the log and returns its sequence. Throws indeterminate_error if the entry was appended but

@@ -195,7 +195,7 @@ func TestTLSOfTheLibrary(t *testing.T) {
 	s, address := startSender(t, &replication.SenderConfig{
 		TLS: &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: id.caFile},
 	})
-	cfg, _ := follow(address, "encrypted")
+	cfg, _ := follow(address, "writer")
 	cfg.TLS = &replication.ReceiverTLS{CAFile: id.caFile, ServerName: "writer", CertificateFile: id.certFile, KeyFile: id.keyFile}
 	r := startReceiver(t, cfg)
 	must(t, r.WaitSequence(within(t), appendTexts(t, s, "x")))
@@ -220,7 +220,7 @@ func TestTLSOfGoToTheLibrary(t *testing.T) {
 			s, address := startSender(t, &replication.SenderConfig{
 				TLS: &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: test.clientCAs},
 			})
-			cfg, got := follow(address, "mixed")
+			cfg, got := follow(address, "writer")
 			cfg.TLSConfig = &tls.Config{RootCAs: id.authorities, Certificates: test.reader}
 			r := startReceiver(t, cfg)
 			last := appendTexts(t, s, "a", strings.Repeat("b", 1<<20), "c")
@@ -231,7 +231,7 @@ func TestTLSOfGoToTheLibrary(t *testing.T) {
 			if readers := s.Stats()["readers"].([]map[string]interface{}); len(readers) != 1 || readers[0]["tls"] != true {
 				t.Errorf("it is not encrypted: %v", readers)
 			}
-			must(t, s.Disconnect("mixed")) // and again
+			must(t, s.Disconnect("writer")) // and again
 			must(t, r.WaitSequence(within(t), appendTexts(t, s, "d")))
 		})
 	}

@@ -174,6 +174,40 @@ func (s *Sender) AcceptConnection(conn net.Conn) error {
 	})
 }
 
+// AcceptReaderWithRights is like AcceptReader, for a reader of which the host knows what it may do, whatever the access rules
+// say. Rights are added with |.
+func (s *Sender) AcceptReaderWithRights(conn net.Conn, readerID string, lastKnownSequence uint64, rights Right) error {
+	return callWithText("accept reader", readerID, func(id *C.char) error {
+		return s.accept("accept reader", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
+			return C.lr_sender_accept_reader_with_rights(p, fd, id, C.uint64_t(lastKnownSequence), C.uint32_t(rights))
+		})
+	})
+}
+
+// AcceptConnectionWithRights is like AcceptConnection, with rights as for AcceptReaderWithRights.
+func (s *Sender) AcceptConnectionWithRights(conn net.Conn, rights Right) error {
+	return s.accept("accept connection", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
+		return C.lr_sender_accept_connection_with_rights(p, fd, C.uint32_t(rights))
+	})
+}
+
+// SetAccessRules replaces the access rules. Readers that do not keep their rights are disconnected. An error names the line
+// and column of a mistake, and changes nothing.
+func (s *Sender) SetAccessRules(rules string) error {
+	return callWithText("set access rules", rules, func(text *C.char) error {
+		return s.use("set access rules", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_set_access_rules(p, text)
+		})
+	})
+}
+
+// ReloadAccessFile replaces the access rules with what their file has now.
+func (s *Sender) ReloadAccessFile() error {
+	return s.use("reload access file", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_reload_access_file(p)
+	})
+}
+
 func (s *Sender) accept(op string, conn net.Conn, f func(*C.replication_sender, C.int) C.int32_t) error {
 	if conn == nil {
 		return invalid(op, "the connection is nil")

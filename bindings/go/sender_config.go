@@ -64,6 +64,13 @@ type SenderConfig struct {
 	// UnixSocketMode is the permissions of Unix sockets, whatever the umask. In the abstract namespace they decide which
 	// peers are accepted. Default 0600.
 	UnixSocketMode uint32
+	// AccessRules say who may follow and what readers may do, as docs/access.md describes. Default: readers of this machine,
+	// of the same user over a Unix socket, and with a certificate that names their id.
+	AccessRules string
+	// AccessFile has the rules instead; ReloadAccessFile reads it again.
+	AccessFile string
+	// TrustedNetwork allows everyone to follow who reaches the sender, if there are no rules.
+	TrustedNetwork bool
 	// LastSequence is the last entry before this process started; the first new entry gets the next sequence.
 	LastSequence uint64
 	// Token is the position after which a new log begins: one that a reader reached. It replaces LastSequence.
@@ -200,6 +207,7 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	b.set("InsecurePermissionsAllowed", func() C.int32_t {
 		return C.lr_sender_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
+	cfg.setAccess(b, c)
 	cfg.setPosition(b, c)
 	cfg.setReaders(b, c)
 	if cfg.WAL != nil {
@@ -217,6 +225,22 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 		b.set("Logger", func() C.int32_t { return C.lr_set_sender_log_handler(c, level, register(hooks)) })
 	}
 	return c, b.err
+}
+
+func (cfg *SenderConfig) setAccess(b *builder, c *C.replication_sender_config) {
+	if cfg.AccessRules != "" {
+		text := b.texts("AccessRules", cfg.AccessRules)
+		defer text.free()
+		b.set("AccessRules", func() C.int32_t { return C.lr_sender_config_set_access_rules(c, text.pointers[0]) })
+	}
+	if cfg.AccessFile != "" {
+		file := b.texts("AccessFile", cfg.AccessFile)
+		defer file.free()
+		b.set("AccessFile", func() C.int32_t { return C.lr_sender_config_set_access_file(c, file.pointers[0]) })
+	}
+	b.set("TrustedNetwork", func() C.int32_t {
+		return C.lr_sender_config_set_trusted_network(c, C._Bool(cfg.TrustedNetwork))
+	})
 }
 
 func (cfg *SenderConfig) setPosition(b *builder, c *C.replication_sender_config) {

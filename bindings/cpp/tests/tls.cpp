@@ -50,9 +50,9 @@ TEST(a_stream_under_tls)
     replication::sender_config sending;
     sending.tls(pem.chain, pem.key, pem.ca);
     host::writer writer(sending);
-    auto by_address = host::reader_config(writer.address, "by address");
+    auto by_address = host::reader_config(writer.address, "127.0.0.1");
     by_address.tls(pem.ca, nullptr, pem.chain, pem.key);
-    auto by_name = host::reader_config(writer.address, "by name");
+    auto by_name = host::reader_config(writer.address, "writer.example");
     by_name.tls(pem.ca, "writer.example", pem.chain, pem.key);
     host::reader one(std::move(by_address)), other(std::move(by_name));
     writer.sender.replicate("secret");

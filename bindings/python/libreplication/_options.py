@@ -28,6 +28,9 @@ class SenderOptions(TypedDict, total=False):
     max_readers: Optional[int]
     io_threads: Optional[int]
     unix_socket_mode: Optional[int]
+    access_rules: Optional[str]
+    access_file: Optional[Path]
+    trusted_network: Optional[bool]
     last_sequence: Optional[int]
     token: Optional[bytes]
     epoch: int

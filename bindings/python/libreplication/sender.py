@@ -54,6 +54,9 @@ class Sender:
         max_readers: Optional[int] = None,
         io_threads: Optional[int] = None,
         unix_socket_mode: Optional[int] = None,
+        access_rules: Optional[str] = None,
+        access_file: Optional[Path] = None,
+        trusted_network: Optional[bool] = None,
         last_sequence: Optional[int] = None,
         token: Optional[bytes] = None,
         epoch: int = 0,
@@ -112,6 +115,12 @@ class Sender:
             if insecure_permissions_allowed is not None:
                 # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
+            if access_rules is not None:
+                config.set("set_access_rules", _arguments.text("access_rules", access_rules))
+            if access_file is not None:
+                config.set("set_access_file", _arguments.path("access_file", access_file))
+            if trusted_network is not None:
+                config.set("set_trusted_network", bool(trusted_network))
             if tls is not None:
                 chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
                 key = _arguments.path("private_key_file", tls.private_key_file)
@@ -200,19 +209,54 @@ class Sender:
         _arguments.interruptible(listen)  # resolving a name may take long
         return port.value
 
-    def accept_reader(self, connection: Union[socket.socket, int], reader_id: str, last_known_sequence: int) -> None:
-        """Streams to a reader whose Sync message the host has read. On success the library owns the connection."""
+    def accept_reader(
+        self,
+        connection: Union[socket.socket, int],
+        reader_id: str,
+        last_known_sequence: int,
+        rights: Optional[int] = None,
+    ) -> None:
+        """Streams to a reader whose Sync message the host has read. On success the library owns the connection.
+
+        `rights` is what it may do, a sum of `Right`s; None: what the access rules say.
+        """
         name = _arguments.text("reader_id", reader_id)
         known = _arguments.whole("last_known_sequence", last_known_sequence)
         with self._handle as pointer:
-            check(self._library.sender_accept_reader(pointer, descriptor_of(connection), name, known))
+            descriptor = descriptor_of(connection)
+            if rights is None:
+                check(self._library.sender_accept_reader(pointer, descriptor, name, known))
+            else:
+                number = u32("rights", rights)
+                check(self._library.sender_accept_reader_with_rights(pointer, descriptor, name, known, number))
         given_away(connection)
 
-    def accept_connection(self, connection: Union[socket.socket, int]) -> None:
-        """Serves a new connection, handshake included. On success the library owns the connection."""
+    def accept_connection(self, connection: Union[socket.socket, int], rights: Optional[int] = None) -> None:
+        """Serves a new connection, handshake included. On success the library owns the connection.
+
+        `rights` is as for `accept_reader`.
+        """
         with self._handle as pointer:
-            check(self._library.sender_accept_connection(pointer, descriptor_of(connection)))
+            descriptor = descriptor_of(connection)
+            if rights is None:
+                check(self._library.sender_accept_connection(pointer, descriptor))
+            else:
+                number = u32("rights", rights)
+                check(self._library.sender_accept_connection_with_rights(pointer, descriptor, number))
         given_away(connection)
+
+    def set_access_rules(self, rules: str) -> None:
+        """Replaces the access rules. Readers that do not keep their rights are disconnected.
+
+        Raises `InvalidArgumentError` for a mistake, whose line and column it names; the rules are then those of before.
+        """
+        with self._handle as pointer:
+            check(self._library.sender_set_access_rules(pointer, _arguments.text("rules", rules)))
+
+    def reload_access_file(self) -> None:
+        """Replaces the access rules with what their file has now."""
+        with self._handle as pointer:
+            check(self._library.sender_reload_access_file(pointer))
 
     def remove_reader(self, reader_id: str) -> None:
         """Disconnects a reader, which may connect again."""

@@ -61,7 +61,7 @@ def test_entries_go_to_readers_with_a_certificate_only(files):
         address = f"127.0.0.1:{sender.listen('127.0.0.1:0')}"
         for name in (None, "writer.example"):
             inbox = Inbox()
-            with follow(address, inbox, tls=r.ReceiverTls(ca, name, chain, key)) as receiver:
+            with follow(address, inbox, "writer.example", tls=r.ReceiverTls(ca, name, chain, key)) as receiver:
                 receiver.wait_sequence(sender.replicate(b"secret"), timeout=20)
                 assert receiver.stats()["tls"] is True and inbox[-1].data == b"secret"
         with follow(address, unknown, "stranger", tls=r.ReceiverTls(ca)):
