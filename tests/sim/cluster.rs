@@ -8,14 +8,14 @@ use std::time::Duration;
 use replication::sender::AckLevel;
 
 use crate::disk::{Disk, Faults};
-use crate::fate::{self, Fate, Stroke};
+use crate::fate::{self, Fate, Guard, Stroke};
 use crate::liar;
 use crate::model::EntryId;
 use crate::net::Weather;
 use crate::reader::{ReaderHost, ReaderPlan};
 use crate::scheduler::NodeId;
 use crate::world::World;
-use crate::writer::{WriterHost, WriterPlan};
+use crate::writer::{WriterHost, WriterPlan, stats};
 
 /// Which simulation.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,8 @@ pub struct Cluster {
     pub readers: RefCell<Vec<Rc<ReaderHost>>>,
     /// From where lies and questions come.
     stranger: NodeId,
+    /// What the writers' access rules say of that node, if they have any.
+    guard: Option<Guard>,
     /// The same for all writers of the stream.
     pub plan: WriterPlan,
     /// An older state of the writer's disk, and the last entry at that time.
@@ -88,12 +90,16 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
     let plan = WriterPlan::draw(&mut rng);
     world.note(format_args!("{plan:?}"));
     let node = world.add_node();
+    let stranger = world.add_node();
+    let guard = Guard::of(case.seed);
+    let plan = WriterPlan { rules: guard.map(|guard| guard.rules(stranger)), ..plan };
     let writer = WriterHost::new(&world, node, plan.clone());
     let cluster = Rc::new(Cluster {
         world: Rc::clone(&world),
         writers: RefCell::new(vec![writer]),
         readers: RefCell::default(),
-        stranger: world.add_node(),
+        stranger,
+        guard,
         plan,
         copy: RefCell::new(None),
         appended_before_calm: Cell::new(0),
@@ -125,6 +131,9 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
         });
     }
     cluster.watch();
+    if guard.is_some() {
+        cluster.sneak();
+    }
     cluster.run(time);
     let outcome = Outcome {
         trace: world.trace_hash(),
@@ -230,11 +239,12 @@ impl Cluster {
         let tasks = self.world.scheduler.tasks_of(writer.node);
         drop(model);
         self.world.fail(format_args!(
-            "liveness: writer {} is at {end} ({tasks:?}; last word {:?}), and after {} s of calm {}",
+            "liveness: writer {} is at {end} ({tasks:?}; last word {:?}), and after {} s of calm {}; it says {}",
             writer.node,
             writer.last_word.get(),
             HEALED.as_secs(),
-            readers.join(", ")
+            readers.join(", "),
+            writer.sender.borrow().upgrade().map_or_else(String::new, |sender| stats(&sender)["readers"].to_string())
         ));
     }
 
@@ -304,6 +314,24 @@ impl Cluster {
                 }
             }
             cluster.watch();
+        });
+    }
+
+    /// Somebody comes again and again who may do less than a reader.
+    fn sneak(self: &Rc<Self>) {
+        let cluster = Rc::clone(self);
+        let after = Duration::from_millis(self.world.draw(|rng| rng.u64(1..300)));
+        self.world.scheduler.call_in(after, move || {
+            if cluster.world.calm.get() {
+                return;
+            }
+            let readers = cluster.readers.borrow();
+            let whom = cluster.world.draw(|rng| rng.usize(..readers.len() + 1));
+            let id = readers.get(whom).map_or_else(|| "sneak".to_owned(), |reader| reader.id.clone());
+            drop(readers);
+            let (writer, lets_in) = (cluster.writer().node, cluster.guard == Some(Guard::LetsRead));
+            liar::sneak(&cluster.world, cluster.stranger, writer, id, lets_in);
+            cluster.sneak();
         });
     }
 

@@ -37,6 +37,32 @@ pub enum Stroke {
     Ask,
 }
 
+/// What access rules say of a stranger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It may not follow.
+    Denies,
+    /// It may read, and no more.
+    LetsRead,
+}
+
+impl Guard {
+    /// Whether the writers of a cluster have rules. Drawn by itself: the rest of a cluster is the same with and without.
+    pub fn of(seed: u64) -> Option<Self> {
+        match seed % 8 {
+            6 => Some(Self::Denies),
+            7 => Some(Self::LetsRead),
+            _ => None,
+        }
+    }
+
+    /// The rules, with the stranger at this node.
+    pub fn rules(self, stranger: usize) -> String {
+        let rights = if self == Self::Denies { "deny" } else { "read" };
+        format!("* 10.0.0.{stranger} * * {rights}\n* * * * read,ack,slot,hold\n")
+    }
+}
+
 /// A stroke at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Fate {

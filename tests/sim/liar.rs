@@ -4,7 +4,8 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-use replication::protocol::control::{Positions, StreamAck};
+use replication::protocol::control::{Positions, StreamAck, TYPE_BATCH};
+use replication::protocol::entry::Entries;
 use replication::protocol::handshake::{Offer, Sync};
 use replication::protocol::{MAX_MESSAGE_SIZE, STREAM_VERSION, frame, message};
 use replication::simulation::{Environment, Socket};
@@ -49,6 +50,37 @@ pub fn lie(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, l
             // Beyond everything that it can have been sent.
             let far = claimed + me.draw(|rng| rng.u64(10_000..20_000));
             let positions = Positions { received: far, durable: far, applied: far };
+            if send(&*socket, &StreamAck { positions, reply: false }.encode()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Connects under an id that may be another reader's, and acknowledges at every level what it was sent. The writer's rules
+/// say that it may read and no more, or, unless `lets_in`, nothing at all.
+pub fn sneak(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, lets_in: bool) {
+    let me = Rc::clone(world);
+    world.scheduler.spawn(node, "sneak", move || {
+        let Ok(socket) = me.connect(&World::address(writer)) else { return };
+        let offer = Offer { version: STREAM_VERSION, heartbeat_ms: 200, ..Offer::default() };
+        let sync = Sync { reader_id, last_known_sequence: 0, offer: Some(offer) };
+        let mut hello = Vec::new();
+        if message::encode_sync(&mut hello, &sync, false).is_err() || send(&*socket, &hello).is_err() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let Some((_, answer)) = receive_frame(&me, &*socket, &mut bytes) else { return };
+        let Ok(answer) = message::decode_sync_ack(&answer) else { return };
+        if !lets_in && (answer.can_resume || answer.current_sequence > 0 || answer.answer.is_some()) {
+            return me.fail(format_args!("P8: a stranger that the access rules deny is answered {answer:?}"));
+        }
+        let mut last = 0;
+        while let Some((kind, payload)) = receive_frame(&me, &*socket, &mut bytes) {
+            if kind == TYPE_BATCH {
+                last = Entries::new(&payload).last().map_or(last, |entry| entry.sequence);
+            }
+            let positions = Positions { received: last, durable: last, applied: last };
             if send(&*socket, &StreamAck { positions, reply: false }.encode()).is_err() {
                 return;
             }

@@ -10,12 +10,14 @@ use crate::workers::Batch;
 /// The mistakes: switches in the library, by their names in `mutant!`.
 const MUTANTS: &[&str] = &[
     "ack-before-sync",
+    "acks-count-without-right",
     "acks-believed",
     "append-before-sync",
     "applied-when-received",
     "begins-at-zero-again",
     "claims-believed",
     "commit-before-sync",
+    "denied-are-let-in",
     "epoch-not-stored",
     "failed-entry-passed",
     "failed-syncs-ignored",
@@ -36,6 +38,7 @@ const MUTANTS: &[&str] = &[
     "sealed-before-sync",
     "shown-before-sync",
     "slot-ahead-of-reader",
+    "slots-without-right",
     "slots-expire-by-the-wall-clock",
     "slowest-reader-holds-all",
     "stalled-for-ever",

@@ -153,6 +153,10 @@ impl WriterHost {
         let stats = stats(sender);
         let hosts = self.hosts();
         for row in stats["readers"].as_array().into_iter().flatten() {
+            // What is said under a reader's id without the right to acknowledge says nothing of that reader.
+            if !row["rights"].as_str().is_some_and(|rights| rights.contains("ack")) {
+                continue;
+            }
             let host = hosts.iter().find(|host| row["reader_id"] == host.id && host.plan.proves_its_history());
             for (level, key) in [(AckLevel::Durable, "durable_sequence"), (AckLevel::Applied, "applied_sequence")] {
                 let (Some(host), Some(at)) = (host, row[key].as_u64().filter(|at| *at > 0)) else { continue };

@@ -10,7 +10,9 @@ use replication::error::Status;
 use replication::host::{Event, EventKind, LogLevel, Observer};
 use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
-use replication::sender::config::{FullPolicy, GatePolicy, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig};
+use replication::sender::config::{
+    AccessRules, FullPolicy, GatePolicy, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig,
+};
 use replication::sender::config::{Group, Groups};
 use replication::sender::{AckLevel, Sender};
 
@@ -37,6 +39,8 @@ pub struct WriterPlan {
     pub mortal: bool,
     /// Its host stores with each entry where the stream is.
     pub continues: bool,
+    /// The access rules, if there are any.
+    pub rules: Option<String>,
 }
 
 impl WriterPlan {
@@ -83,6 +87,7 @@ impl WriterPlan {
             large_of_ten,
             mortal: rng.bool(),
             continues: rng.bool(),
+            rules: None,
         }
     }
 }
@@ -339,6 +344,7 @@ impl WriterHost {
             last_epoch: token.map(|token| token.epoch),
             groups: self.groups(),
             write_gate: self.plan.gate,
+            access_rules: self.plan.rules.as_ref().map(|rules| AccessRules::parse(rules).expect("rules")),
             storage,
             ..SenderConfig::default()
         }
