@@ -119,7 +119,7 @@
 // | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
 // | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `sender`, `threads`, `transport` |
 // | `sender` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
-// | `receiver` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
+// | `receiver` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
 // | `engine` | `clock`, `error`, `host`, `identity`, `protocol`, `text` |
 // | `records` | `error` |
 // | `transport` | `clock`, `error`, `fd`, `identity`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
@@ -213,8 +213,8 @@ mod threads;
 pub mod transport;
 
 pub use api::{
-    AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy, GatePolicy,
-    Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Rights, Sender,
+    AccessRequest, AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy,
+    GatePolicy, Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Rights, Sender,
     SenderBuilder, Status, SyncPolicy, Token, TokenOrder, WriteGate,
 };
 

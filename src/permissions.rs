@@ -43,6 +43,11 @@ const OTHERS_WRITE: u32 = 0o002;
 const GROUP_READ: u32 = 0o040;
 const OTHERS_READ: u32 = 0o004;
 
+/// Whether this process runs as that user.
+pub(crate) fn is_this_user(uid: u32) -> bool {
+    uid == nix::unistd::geteuid().as_raw()
+}
+
 /// What is wrong with the permissions of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Trouble {

@@ -914,6 +914,21 @@ struct event {
     std::string_view identity;
 };
 
+/// A connection that asks to follow, about which the host decides with sender::authorize() or sender::refuse(). The strings
+/// are valid until the handler returns.
+struct access_request {
+    std::uint64_t ticket;       ///< What the answer names it by.
+    std::string_view reader_id; ///< The id that the reader claims.
+    std::string_view address;   ///< The peer's address.
+    std::string_view identity;  ///< Who the peer is, as far as the connection proves it; `none` if nothing is proven.
+    std::string_view stream_id; ///< The 16 bytes of the stream that its position belongs to; empty if it names none.
+    std::uint64_t epoch;        ///< The latest epoch that the reader has seen; 0 if it names none.
+    std::uint64_t sequence;     ///< The last entry that the reader has.
+    std::uint32_t rights;       ///< What it may have at most: the sum of its `right`s.
+    bool tls;                   ///< Whether the connection is encrypted.
+    bool handed;                ///< Whether the host handed it over.
+};
+
 /// A log record. The strings are valid until the handler returns, and end with a NUL.
 struct log_record {
     log_level level;              ///< The severity.
@@ -1280,6 +1295,8 @@ using local_wal = std::function<void(const entry &)>;
 using connect_handler = std::function<int(std::string_view)>;
 /// Receives an event.
 using event_handler = std::function<void(const event &)>;
+/// Decides about a connection: calls sender::authorize() or sender::refuse(), before it returns or later.
+using authorize_handler = std::function<void(const access_request &)>;
 /// Receives a log record.
 using log_handler = std::function<void(const log_record &)>;
 /// Receives the result of a wait for acknowledgements.
@@ -1302,6 +1319,7 @@ template <class Handler, class Host> struct call {
 
 using sender_event_call = call<event_handler, sender_host>;
 using receiver_event_call = call<event_handler, receiver_host>;
+using authorize_call = call<authorize_handler, sender_host>;
 using acked_call = call<acked_handler, sender_host>;
 using ingest_call = call<ingest_handler, receiver_host>;
 using batch_call = call<batch_handler, receiver_host>;
@@ -1360,6 +1378,19 @@ inline void run_receiver_event(void *user_data, const replication_event *raw) no
         call.handler(event_of(*raw, call.shared->cause_of(kind, raw->sequence)));
     } catch (...) {
         call.shared->log_exception("event handler", current_failure().text);
+    }
+}
+
+inline void run_authorize(void *user_data, const replication_access_request *raw) noexcept
+{
+    const auto &call = *static_cast<authorize_call *>(user_data);
+    try {
+        const auto *const stream_id = reinterpret_cast<const char *>(raw->stream_id);
+        call.handler({raw->ticket, raw->reader_id, raw->address, raw->identity,
+                      stream_id ? std::string_view(stream_id, 16) : std::string_view(), raw->epoch, raw->sequence,
+                      raw->rights, raw->tls, raw->handed});
+    } catch (...) {
+        call.shared->log_exception("authorize handler", current_failure().text);
     }
 }
 
@@ -1664,6 +1695,18 @@ class sender_config
                                                        detail::sender_event_call::free));
     }
 
+    /// Sets the function that decides about each connection after the access rules, and alone where there are none; an empty
+    /// function: none. A connection for which it throws is refused when its time is over.
+    sender_config &authorize_handler(replication::authorize_handler handler)
+    {
+        if (!handler)
+            return checked(sender_config_set_authorize_handler(get(), nullptr, nullptr, nullptr));
+        auto made = std::make_unique<detail::authorize_call>();
+        *made = {std::move(handler), host_};
+        return checked(sender_config_set_authorize_handler(get(), detail::run_authorize, made.release(),
+                                                           detail::authorize_call::free));
+    }
+
     /// Sets the function that receives log records up to a level; an empty function: none. It also receives the
     /// exceptions of the other handlers.
     sender_config &log_handler(log_level max_level, replication::log_handler handler)
@@ -1894,6 +1937,19 @@ class sender
     void accept_connection(int descriptor, std::initializer_list<right> rights)
     {
         detail::check(sender_accept_connection_with_rights(raw_, descriptor, detail::sum(rights)));
+    }
+
+    /// Lets a connection follow about which the authorize handler was asked, with those of these rights that the request had.
+    /// Throws `not_found` if it waits no more.
+    void authorize(std::uint64_t ticket, std::initializer_list<right> rights)
+    {
+        detail::check(sender_authorize(raw_, ticket, detail::sum(rights), nullptr));
+    }
+
+    /// Refuses it. The reason is for the event, not for the peer.
+    void refuse(std::uint64_t ticket, zstring_view reason = nullptr)
+    {
+        detail::check(sender_authorize(raw_, ticket, 0, reason.c_str()));
     }
 
     /// Replaces the access rules. Readers that do not keep their rights are disconnected.
@@ -2279,6 +2335,13 @@ class receiver_config
     receiver_config &insecure_permissions_allowed(bool allowed)
     {
         return checked(receiver_config_set_insecure_permissions_allowed(get(), allowed));
+    }
+
+    /// Sets whom the receiver takes for its writer, besides what TLS checks: identities as docs/access.md describes them, of
+    /// which the peer must be one.
+    receiver_config &writer_identity(zstring_view identity)
+    {
+        return checked(receiver_config_set_writer_identity(get(), identity.c_str()));
     }
 
     /// Encrypts connections and checks the writer's certificate. `server_name` is the name in that certificate; by

@@ -97,3 +97,72 @@ func TestRightsOfTheHost(t *testing.T) {
 	must(t, s.AcceptReaderWithRights(theirs, "known", 0, replication.RightRead))
 	eventually(t, "the reader", func() bool { return readerRights(s, "known") == "read" })
 }
+
+func TestWriterIdentity(t *testing.T) {
+	checkLeaks(t)
+	_, address := startSender(t, nil)
+	cfg, _ := follow(address, "reader")
+	var events eventLog
+	cfg.WriterIdentity, cfg.EventHandler = "certificate uid:0", events.add
+	r := startReceiver(t, cfg)
+	if event := events.first(t, replication.EventDisconnected); event.Status != replication.ErrNotAuthorized || r.IsConnected() {
+		t.Errorf("%+v", event)
+	}
+	cfg, _ = follow(address, "reader")
+	cfg.WriterIdentity = "nobody"
+	if _, err := replication.OpenReceiver(cfg); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Error(err)
+	}
+}
+
+func TestAuthorizeHandler(t *testing.T) {
+	checkLeaks(t)
+	var s *replication.Sender
+	ready, later := make(chan struct{}), make(chan replication.AccessRequest, 10)
+	var events eventLog
+	s, address := startSender(t, &replication.SenderConfig{
+		EventHandler: events.add,
+		AuthorizeHandler: func(request replication.AccessRequest) {
+			<-ready
+			switch request.ReaderID {
+			case "now":
+				must(t, s.Authorize(request.Ticket, replication.RightRead|replication.RightAck))
+			case "never":
+				must(t, s.Refuse(request.Ticket, "it is not in the list"))
+			case "panics":
+				panic("authorize")
+			default:
+				later <- request
+			}
+		},
+	})
+	close(ready)
+	last := appendTexts(t, s, "x")
+	follows := func(id string) *replication.Receiver {
+		cfg, _ := follow(address, id)
+		return startReceiver(t, cfg)
+	}
+	must(t, follows("now").WaitSequence(within(t), last))
+	follows("never")
+	follows("panics")
+	if event := events.first(t, replication.EventRefused); !strings.Contains(event.Message, "it is not in the list") {
+		t.Errorf("%+v", event)
+	}
+	waits := follows("waits")
+	request := <-later
+	if request.Identity != "none" || request.TLS || request.Handed || request.Sequence != 0 || request.StreamID != nil ||
+		request.Rights&replication.RightRead == 0 || !strings.HasPrefix(request.Address, "127.0.0.1:") {
+		t.Errorf("%+v", request)
+	}
+	must(t, s.Authorize(request.Ticket, replication.RightRead))
+	must(t, waits.WaitSequence(within(t), last))
+	if rights := readerRights(s, "waits"); rights != "read" {
+		t.Errorf("rights %q", rights)
+	}
+	if err := s.Authorize(request.Ticket, replication.RightRead); !errors.Is(err, replication.ErrNotFound) {
+		t.Error(err)
+	}
+	if err := s.Refuse(4711, ""); !errors.Is(err, replication.ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -68,6 +68,12 @@ static void event(void *user_data, const replication_event *event)
     leave();
 }
 
+static void authorize(void *user_data, const replication_access_request *request)
+{
+    lrAuthorize(enter(user_data), (replication_access_request *)request);
+    leave();
+}
+
 static void log_record(void *user_data, int32_t level, const char *message, const char *fields_json)
 {
     lrLog(enter(user_data), level, (char *)message, (char *)fields_json);
@@ -88,6 +94,11 @@ static void release(void *user_data)
 int32_t lr_set_sender_event_handler(struct replication_sender_config *config, uintptr_t handle)
 {
     return lr_sender_config_set_event_handler(config, event, (void *)handle, release);
+}
+
+int32_t lr_set_authorize_handler(struct replication_sender_config *config, uintptr_t handle)
+{
+    return lr_sender_config_set_authorize_handler(config, authorize, (void *)handle, release);
 }
 
 int32_t lr_set_sender_log_handler(struct replication_sender_config *config, int32_t max_level, uintptr_t handle)

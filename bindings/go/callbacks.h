@@ -5,6 +5,7 @@
 #include "library.h"
 
 int32_t lr_set_sender_event_handler(struct replication_sender_config *config, uintptr_t handle);
+int32_t lr_set_authorize_handler(struct replication_sender_config *config, uintptr_t handle);
 int32_t lr_set_sender_log_handler(struct replication_sender_config *config, int32_t max_level, uintptr_t handle);
 int32_t lr_set_receiver_event_handler(struct replication_receiver_config *config, uintptr_t handle);
 int32_t lr_set_receiver_log_handler(struct replication_receiver_config *config, int32_t max_level, uintptr_t handle);

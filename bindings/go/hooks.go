@@ -117,6 +117,27 @@ func lrEvent(handle C.uintptr_t, event *C.replication_event) {
 	})
 }
 
+//export lrAuthorize
+func lrAuthorize(handle C.uintptr_t, request *C.replication_access_request) {
+	tell(handle, "the authorize handler failed", func(to host) {
+		asked := AccessRequest{
+			Ticket:   uint64(request.ticket),
+			ReaderID: C.GoString(request.reader_id),
+			Address:  C.GoString(request.address),
+			Identity: C.GoString(request.identity),
+			Epoch:    uint64(request.epoch),
+			Sequence: uint64(request.sequence),
+			Rights:   Right(request.rights),
+			TLS:      bool(request.tls),
+			Handed:   bool(request.handed),
+		}
+		if request.stream_id != nil {
+			asked.StreamID = C.GoBytes(unsafe.Pointer(request.stream_id), 16)
+		}
+		to.(*Sender).onAuthorize(asked)
+	})
+}
+
 var zerologLevels = map[C.int32_t]zerolog.Level{
 	C.REPLICATION_LOG_LEVEL_ERROR: zerolog.ErrorLevel,
 	C.REPLICATION_LOG_LEVEL_WARN:  zerolog.WarnLevel,

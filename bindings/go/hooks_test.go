@@ -67,6 +67,7 @@ func TestEveryCallbackRecovers(t *testing.T) {
 	callbacks := map[string]func() bool{
 		"lrRelease":     func() bool { lrRelease(none); return true },
 		"lrEvent":       func() bool { lrEvent(none, nil); return true },
+		"lrAuthorize":   func() bool { lrAuthorize(none, nil); return true },
 		"lrLog":         func() bool { lrLog(none, 1, nil, nil); return true },
 		"lrAcked":       func() bool { lrAcked(none, 0, 0); return true },
 		"lrIngest":      func() bool { return Status(lrIngest(none, 1, 1, nil, 0)) == ErrPanic },

@@ -77,6 +77,9 @@ type ReceiverConfig struct {
 	MaxEntryBytes uint64
 	// RecordsMaxBytes is how many bytes of memory the records of one entry may use. Default 256 MiB.
 	RecordsMaxBytes uint64
+	// WriterIdentity says whom to take for the writer, besides what TLS checks: identities as docs/access.md describes them,
+	// of which the peer must be one. Default: whoever answers.
+	WriterIdentity string
 	// TLS makes the library encrypt the connection, including one from Dial.
 	TLS *ReceiverTLS
 	// InsecurePermissionsAllowed allows a log directory or private key that other users may write to, and a key that they
@@ -163,6 +166,11 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	b.set("InsecurePermissionsAllowed", func() C.int32_t {
 		return C.lr_receiver_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
+	if cfg.WriterIdentity != "" {
+		identity := b.texts("WriterIdentity", cfg.WriterIdentity)
+		defer identity.free()
+		b.set("WriterIdentity", func() C.int32_t { return C.lr_receiver_config_set_writer_identity(c, identity.pointers[0]) })
+	}
 	b.set("GapPolicy", func() C.int32_t { return C.lr_receiver_config_set_gap_policy(c, C.uint32_t(cfg.GapPolicy)) })
 	b.set("ApplyPolicy", func() C.int32_t {
 		return C.lr_receiver_config_set_apply_policy(c, C.uint32_t(cfg.ApplyPolicy), C.uint32_t(cfg.ApplyRetries))

@@ -14,6 +14,45 @@ extern "C" {
 
 /* Access --------------------------------------------------------------------------------------- */
 
+/**
+ * A connection that asks to follow, about which the host decides. New fields are only added at the
+ * end. Strings are never NULL.
+ */
+typedef struct replication_access_request {
+    /** sizeof(replication_access_request) in the library; read no field beyond it. */
+    size_t struct_size;
+    /** What sender_authorize() names it by. */
+    uint64_t ticket;
+    /** The id that the reader claims. */
+    const char *reader_id;
+    /** The peer's address. */
+    const char *address;
+    /** Who the peer is, as far as the connection proves it, or "none". See docs/events.md. */
+    const char *identity;
+    /** The 16 bytes of the stream that the reader's position belongs to; NULL if it names none. */
+    const uint8_t *stream_id;
+    /** The latest epoch that the reader has seen; 0 if it names none. */
+    uint64_t epoch;
+    /** The last entry that the reader has. */
+    uint64_t sequence;
+    /**
+     * What it may have at most, a sum of replication_right numbers: what the access rules give it,
+     * or all rights without rules.
+     */
+    uint32_t rights;
+    /** Whether the connection is encrypted. */
+    bool tls;
+    /** Whether the host handed it over. */
+    bool handed;
+} replication_access_request;
+
+/**
+ * Decides about a connection: calls sender_authorize() with the request's ticket, before it returns
+ * or later. The request lives as long as the call.
+ */
+typedef void (*replication_authorize_fn)(
+    void *user_data, const replication_access_request *request);
+
 /** What a connection may do. Rights are a sum of these numbers. */
 REPLICATION_ENUM(replication_right, uint32_t) {
     REPLICATION_RIGHT_READ = 1, /**< It receives entries. */
@@ -58,6 +97,29 @@ replication_status sender_config_set_access_file(
     replication_sender_config *config, const char *file);
 
 /**
+ * Sets the function that decides about each connection after the access rules, on the callback
+ * thread; NULL for none. Where no rules are set it decides alone. A connection waits for
+ * sender_authorize() within the time for handshakes, without holding up others, and is refused if
+ * that passes. One handed over with rights is not asked about. `pending_authorizations` in the
+ * statistics counts those that wait. Returns `OK`. Default: none.
+ */
+replication_status sender_config_set_authorize_handler(
+    replication_sender_config *config, replication_authorize_fn handler, void *user_data,
+    replication_free_fn user_data_free);
+
+/**
+ * Answers a request of the authorize handler, from any thread, in the handler too. Returns `OK`;
+ * `NOT_FOUND` if no connection waits with that ticket any more; `INVALID_ARGUMENT` for rights that
+ * do not exist, or that mean nothing without `REPLICATION_RIGHT_READ`; `INVALID_STATE` without a
+ * handler and before sender_start(); `CLOSED` after sender_stop().
+ * - `rights`: a sum of replication_right numbers, of which the connection gets those that the
+ *   request had; without `REPLICATION_RIGHT_READ` it is refused.
+ * - `reason`: why it is refused, for the REFUSED event and not for the peer; NULL for none.
+ */
+replication_status sender_authorize(
+    replication_sender *sender, uint64_t ticket, uint32_t rights, const char *reason);
+
+/**
  * Replaces the access rules. Connected readers that do not keep every right they have are
  * disconnected with NOT_AUTHORIZED, and may come back with those that they have now; those that get
  * more have them once they reconnect. Rights that the host gave with a connection stay. Returns
@@ -73,6 +135,17 @@ replication_status sender_set_access_rules(replication_sender *sender, const cha
  * after sender_stop().
  */
 replication_status sender_reload_access_file(replication_sender *sender);
+
+/**
+ * Sets whom the receiver takes for its writer, besides what TLS checks: identities with blanks
+ * between them, in the form of docs/access.md, of which the peer must be one, such as
+ * "dns:db1.example.net" or "uid:0 uid:1000". Anyone else is told nothing, not even the reader id,
+ * and reported as disconnected (NOT_AUTHORIZED). Returns `OK`; `INVALID_ARGUMENT` for NULL, text
+ * that is not UTF-8 or a mistake in it, whose column the text names. Default: none, which takes
+ * whoever answers, under TLS with a certificate for the host of the address.
+ */
+replication_status receiver_config_set_writer_identity(
+    replication_receiver_config *config, const char *identity);
 
 /**
  * Serves a reader as sender_accept_reader(), with these rights, whatever the access rules say.

@@ -293,6 +293,8 @@ func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 			cfg.LastSequence = r.number(value)
 		case "token":
 			cfg.Token, cfg.TokenEpoch = r.token(list[0]), r.number(list[1])
+		case "access_rules":
+			cfg.AccessRules = value.(string)
 		case "tls":
 			cfg.TLS = &replication.SenderTLS{CertificateFile: r.path(list[0]), KeyFile: r.path(list[1]), ClientCAFile: r.path(list[2])}
 		case "groups":

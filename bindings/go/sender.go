@@ -27,9 +27,11 @@ type Sender struct {
 	handle  *handle
 	logger  zerolog.Logger
 	onEvent func(Event)
-	bridges bridges
-	life    life
-	refused refusals
+	// onAuthorize is called with each connection about which the host decides.
+	onAuthorize func(AccessRequest)
+	bridges     bridges
+	life        life
+	refused     refusals
 }
 
 // A ReaderConnection is the connection of a reader. It is opaque; Sender.Stats describes connections.
@@ -44,7 +46,7 @@ func NewSender(cfg *SenderConfig) *Sender {
 	s := &Sender{
 		hooks:   &hooks{},
 		logger:  cfg.Logger,
-		onEvent: cfg.EventHandler,
+		onEvent: cfg.EventHandler, onAuthorize: cfg.AuthorizeHandler,
 		bridges: bridges{writeTimeout: orDefault(cfg.WriteTimeout, 5*time.Second)},
 	}
 	s.handle = newSenderHandle(cfg, s.hooks)
@@ -188,6 +190,47 @@ func (s *Sender) AcceptReaderWithRights(conn net.Conn, readerID string, lastKnow
 func (s *Sender) AcceptConnectionWithRights(conn net.Conn, rights Right) error {
 	return s.accept("accept connection", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
 		return C.lr_sender_accept_connection_with_rights(p, fd, C.uint32_t(rights))
+	})
+}
+
+// An AccessRequest is a connection that asks to follow, about which the host decides with Authorize or Refuse.
+type AccessRequest struct {
+	// Ticket is what the answer names it by.
+	Ticket uint64
+	// ReaderID is the id that the reader claims.
+	ReaderID string
+	// Address is the peer's address.
+	Address string
+	// Identity is who the peer is, as far as the connection proves it, or "none".
+	Identity string
+	// StreamID is the stream that the reader's position belongs to, 16 bytes; nil if it names none.
+	StreamID []byte
+	// Epoch is the latest epoch that the reader has seen; 0 if it names none.
+	Epoch uint64
+	// Sequence is the last entry that the reader has.
+	Sequence uint64
+	// Rights is what it may have at most.
+	Rights Right
+	// TLS reports whether the connection is encrypted.
+	TLS bool
+	// Handed reports whether the host handed it over.
+	Handed bool
+}
+
+// Authorize lets a connection follow about which AuthorizeHandler was asked, with those of the rights that the request had.
+// It returns ErrNotFound if the connection waits no more.
+func (s *Sender) Authorize(ticket uint64, rights Right) error {
+	return s.use("authorize", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_authorize(p, C.uint64_t(ticket), C.uint32_t(rights), nil)
+	})
+}
+
+// Refuse refuses it. The reason is for the event, not for the peer.
+func (s *Sender) Refuse(ticket uint64, reason string) error {
+	return callWithText("refuse", reason, func(text *C.char) error {
+		return s.use("refuse", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_authorize(p, C.uint64_t(ticket), 0, text)
+		})
 	})
 }
 

@@ -41,6 +41,9 @@ type SenderConfig struct {
 
 	// EventHandler receives events. It, the logger and the callbacks of OnAcked are called one at a time.
 	EventHandler func(Event)
+	// AuthorizeHandler decides about each connection after the access rules, and alone where there are none: it calls Authorize
+	// or Refuse, before it returns or later. A connection for which it does not is refused after HandshakeTimeout.
+	AuthorizeHandler func(AccessRequest)
 	// BufferBytes is the capacity of the buffer in bytes, at least 65536. Default 64 MiB.
 	BufferBytes uint64
 	// FullPolicy is what happens to new entries if the buffer is full. Default FullCutOffSlowest.
@@ -219,6 +222,9 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 		b.set("TLS", func() C.int32_t {
 			return C.lr_sender_config_set_tls(c, files.pointers[0], files.pointers[1], files.pointers[2])
 		})
+	}
+	if cfg.AuthorizeHandler != nil {
+		b.set("AuthorizeHandler", func() C.int32_t { return C.lr_set_authorize_handler(c, register(hooks)) })
 	}
 	b.set("EventHandler", func() C.int32_t { return C.lr_set_sender_event_handler(c, register(hooks)) })
 	if level := logLevel(&cfg.Logger); level != 0 {

@@ -640,6 +640,16 @@ static inline int32_t lr_sender_config_set_access_file(replication_sender_config
     return lr_library.sender_config_set_access_file(config, file);
 }
 
+static inline int32_t lr_sender_config_set_authorize_handler(replication_sender_config *config, replication_authorize_fn handler, void *user_data, replication_free_fn user_data_free)
+{
+    return lr_library.sender_config_set_authorize_handler(config, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_sender_authorize(replication_sender *sender, uint64_t ticket, uint32_t rights, const char *reason)
+{
+    return lr_library.sender_authorize(sender, ticket, rights, reason);
+}
+
 static inline int32_t lr_sender_set_access_rules(replication_sender *sender, const char *rules)
 {
     return lr_library.sender_set_access_rules(sender, rules);
@@ -648,6 +658,11 @@ static inline int32_t lr_sender_set_access_rules(replication_sender *sender, con
 static inline int32_t lr_sender_reload_access_file(replication_sender *sender)
 {
     return lr_library.sender_reload_access_file(sender);
+}
+
+static inline int32_t lr_receiver_config_set_writer_identity(replication_receiver_config *config, const char *identity)
+{
+    return lr_library.receiver_config_set_writer_identity(config, identity);
 }
 
 static inline int32_t lr_sender_accept_reader_with_rights(replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence, uint32_t rights)

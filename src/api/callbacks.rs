@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use crate::host::{Event, LogLevel, Observer};
+use crate::sender::{AccessRequest, Authorizer};
 
 /// Receives events.
 pub(super) type EventHandler = Box<dyn FnMut(&Event) + Send>;
 
 /// Receives log records.
 pub(super) type LogHandler = Box<dyn FnMut(LogLevel, &str, &Value) + Send>;
+
+/// Decides about connections.
+pub(super) type AuthorizeHandler = Box<dyn FnMut(&AccessRequest) + Send>;
 
 /// Shut when a handle is dropped in one of its own callbacks; no callback begins after that.
 #[derive(Clone, Default)]
@@ -79,5 +83,20 @@ impl Observer for GatedHandlers {
 
     fn max_level(&self) -> Option<LogLevel> {
         self.handlers.log.as_ref().map(|(max_level, _)| *max_level)
+    }
+}
+
+/// An authorize handler behind the gate.
+pub(super) struct GatedAuthorizer {
+    pub(super) handler: AuthorizeHandler,
+    pub(super) gate: CallbackGate,
+}
+
+impl Authorizer for GatedAuthorizer {
+    fn authorize(&mut self, request: &AccessRequest) {
+        if !self.gate.is_shut() {
+            // A connection that gets no answer is refused in time.
+            let _ = caught(|| (self.handler)(request));
+        }
     }
 }

@@ -26,4 +26,4 @@ pub use crate::host::{Event, EventKind, LogLevel};
 pub use crate::protocol::token::TokenOrder;
 pub use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice as Protocol, SyncPolicy};
 pub use crate::sender::config::{FullPolicy, GatePolicy, WriteGateConfig as WriteGate};
-pub use crate::sender::{AckLevel, Rights};
+pub use crate::sender::{AccessRequest, AckLevel, Rights};

@@ -38,6 +38,7 @@ pub struct ReceiverBuilder {
     /// Used only if it has a directory.
     local_log: LocalLogConfig,
     token: Option<Token>,
+    writer_identity: Option<String>,
     ca_file: Option<PathBuf>,
     server_name: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
@@ -54,6 +55,7 @@ impl Receiver {
             core: ReceiverConfig::default(),
             local_log: LocalLogConfig::new(""),
             token: None,
+            writer_identity: None,
             ca_file: None,
             server_name: None,
             identity: None,
@@ -191,6 +193,15 @@ impl ReceiverBuilder {
     /// handler. This check cannot be turned off. Default: no TLS.
     pub fn tls(mut self, ca_file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(ca_file.into());
+        self
+    }
+
+    /// Sets whom the receiver takes for its writer, besides what TLS checks: identities with blanks between them, such as
+    /// `dns:db1.example.net` or `uid:0 same-user`, of which the peer must be one. Anyone else is told nothing and reported as
+    /// disconnected with [`NOT_AUTHORIZED`](Status::NotAuthorized). [`build`](Self::build) reads them. Default: whoever
+    /// answers, with TLS by the name that is dialled.
+    pub fn writer_identity(mut self, identity: impl Into<String>) -> Self {
+        self.writer_identity = Some(identity.into());
         self
     }
 
@@ -358,6 +369,7 @@ impl ReceiverBuilder {
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
             (core.last_sequence, core.last_hash, core.has_position) = (token.sequence, token.hash, true);
         }
+        core.writer_identity = self.writer_identity.as_deref().map(config::WriterIdentity::parse).transpose()?;
         core.tls = match &ca_file {
             None if server_name.is_some() || identity.is_some() => {
                 return invalid("tls_server_name or tls_identity is set, and tls is not");

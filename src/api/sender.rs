@@ -112,6 +112,17 @@ impl Sender {
         Ok(self.core()?.accept_reader(connection.into(), reader_id, last_known_sequence, rights)?)
     }
 
+    /// Lets a connection follow about which the [authorize handler](crate::SenderBuilder::authorize_handler) was asked, with
+    /// those of these rights that the request had. Fails with [`NOT_FOUND`](Status::NotFound) if it waits no more.
+    pub fn authorize(&self, ticket: u64, rights: Rights) -> Result<()> {
+        Ok(self.core()?.authorize(ticket, rights, "no reason given")?)
+    }
+
+    /// Refuses it. The reason is for the event, not for the peer.
+    pub fn refuse(&self, ticket: u64, reason: &str) -> Result<()> {
+        Ok(self.core()?.authorize(ticket, Rights::empty(), reason)?)
+    }
+
     /// Replaces the access rules, which [the documentation](https://github.com/libreplication/libreplication/blob/main/docs/access.md)
     /// describes. Readers that do not keep their rights are disconnected with
     /// [`NOT_AUTHORIZED`](Status::NotAuthorized). After an error, which names line and column, the rules are those of before.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::callbacks::{CallbackGate, Handlers};
+use super::callbacks::{AuthorizeHandler, CallbackGate, GatedAuthorizer, Handlers};
 use super::end::{absolute, bounded};
 use super::error::{Error, Result};
 use super::sender::Sender;
@@ -13,6 +13,7 @@ use crate::forks::Maker;
 use crate::host::{Event, LogLevel};
 use crate::protocol::lineage::Lineage;
 use crate::sender;
+use crate::sender::AccessRequest;
 use crate::sender::config::{
     AccessRules, FullPolicy, Group, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig as WriteGate,
 };
@@ -48,6 +49,7 @@ pub struct SenderBuilder {
     identity: Option<(PathBuf, PathBuf)>,
     client_ca_file: Option<PathBuf>,
     access: Option<RulesSource>,
+    authorize: Option<AuthorizeHandler>,
     handlers: Handlers,
 }
 
@@ -68,6 +70,7 @@ impl Sender {
             identity: None,
             client_ca_file: None,
             access: None,
+            authorize: None,
             handlers: Handlers::default(),
         }
     }
@@ -223,6 +226,14 @@ impl SenderBuilder {
         self
     }
 
+    /// Sets the handler that decides about each connection after the access rules, and alone where there are none. It calls
+    /// [`Sender::authorize`] or [`Sender::refuse`], before it returns or later; a connection for which nobody does is refused
+    /// when the time for its handshake is over. A panic in the handler has no other effect.
+    pub fn authorize_handler(mut self, handler: impl FnMut(&AccessRequest) + Send + 'static) -> Self {
+        self.authorize = Some(Box::new(handler));
+        self
+    }
+
     /// Sets whether everyone who reaches the sender may follow, unless access rules are set. A certificate must name its
     /// reader's id nevertheless. Default: false.
     pub fn trusted_network(mut self, trusted: bool) -> Self {
@@ -330,7 +341,7 @@ impl SenderBuilder {
     /// [`DIVERGED`](Status::Diverged) or [`REGRESSED`](Status::Regressed) if they do not match the configured position,
     /// [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Sender> {
-        let Self { mut core, storage, groups, token, identity, client_ca_file, access, handlers } = self;
+        let Self { mut core, storage, groups, token, identity, client_ca_file, access, authorize, handlers } = self;
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if core.io_threads > MAX_IO_THREADS {
             return invalid(format!("io_threads is {}, at most {MAX_IO_THREADS} are allowed", core.io_threads));
@@ -373,6 +384,9 @@ impl SenderBuilder {
             core.storage = Some(StorageConfig { dir: absolute(&storage.dir)?, ..storage });
         }
         let (maker, gate) = (Maker::here()?, CallbackGate::default());
-        Ok(Sender::of(sender::Sender::new(core, handlers.behind(&gate))?, gate, maker))
+        let authorizer = authorize
+            .map(|handler| Box::new(GatedAuthorizer { handler, gate: gate.clone() }) as Box<dyn sender::Authorizer>);
+        let core = sender::Sender::with_authorizer(core, handlers.behind(&gate), authorizer)?;
+        Ok(Sender::of(core, gate, maker))
     }
 }

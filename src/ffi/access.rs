@@ -1,16 +1,16 @@
-//! # Access
-//!
-//! In `replication_access.h`.
-//!
-//! Who may follow a sender, and what its readers may do.
+//! Rights and rules, and the answers to requests.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
+use super::access_request::AuthorizeFn;
 use super::args::{close, duplicate_socket, path, reader_id as checked_reader_id, text};
+use super::callbacks::{Callback, FreeFn};
 use super::guard::guard;
+use super::receiver_config::{ReceiverConfigHandle, set as set_receiver};
 use super::sender::SenderHandle;
 use super::sender_config::{SenderConfigHandle, set};
 use crate::error::{Result, Status};
+use crate::receiver::config::WriterIdentity;
 use crate::sender::config::AccessRules;
 use crate::sender::{Rights, coherent};
 
@@ -104,6 +104,60 @@ pub unsafe extern "C" fn sender_config_set_access_file(config: *mut SenderConfig
     }
 }
 
+/// Sets the function that decides about each connection after the access rules, on the callback thread; NULL for none. Where
+/// no rules are set it decides alone. A connection waits for sender_authorize() within the time for handshakes, without
+/// holding up others, and is refused if that passes. One handed over with rights is not asked about. `pending_authorizations`
+/// in the statistics counts those that wait. Returns `OK`. Default: none.
+///
+/// # When to change it
+/// Set it when the host knows its readers: in a table of its own, or by asking another service.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_authorize_handler(
+    config: *mut SenderConfigHandle,
+    handler: AuthorizeFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
+    let callback = Callback::<AuthorizeFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            // The old callback is dropped after the lock: its free function may use the configuration.
+            let _old = std::mem::replace(&mut config.state().authorize, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Answers a request of the authorize handler, from any thread, in the handler too. Returns `OK`; `NOT_FOUND` if no
+/// connection waits with that ticket any more; `INVALID_ARGUMENT` for rights that do not exist, or that mean nothing without
+/// `REPLICATION_RIGHT_READ`; `INVALID_STATE` without a handler and before sender_start(); `CLOSED` after sender_stop().
+///
+/// - `rights`: a sum of replication_right numbers, of which the connection gets those that the request had; without
+///   `REPLICATION_RIGHT_READ` it is refused.
+/// - `reason`: why it is refused, for the REFUSED event and not for the peer; NULL for none.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `reason` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_authorize(
+    sender: *mut SenderHandle,
+    ticket: u64,
+    rights: u32,
+    reason: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let reason = if reason.is_null() { "no reason given" } else { text(reason, "reason")? };
+            sender.core.authorize(ticket, self::rights(rights)?, reason)
+        })
+    }
+}
+
 /// Replaces the access rules. Connected readers that do not keep every right they have are disconnected with
 /// NOT_AUTHORIZED, and may come back with those that they have now; those that get more have them once they reconnect.
 /// Rights that the host gave with a connection stay. Returns `OK`; `INVALID_ARGUMENT` as
@@ -127,6 +181,31 @@ pub unsafe extern "C" fn sender_set_access_rules(sender: *mut SenderHandle, rule
 pub unsafe extern "C" fn sender_reload_access_file(sender: *mut SenderHandle) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(sender, |sender| sender.core.reload_access_file()) }
+}
+
+/// Sets whom the receiver takes for its writer, besides what TLS checks: identities with blanks between them, in the form of
+/// docs/access.md, of which the peer must be one, such as "dns:db1.example.net" or "uid:0 uid:1000". Anyone else is told
+/// nothing, not even the reader id, and reported as disconnected (NOT_AUTHORIZED). Returns `OK`; `INVALID_ARGUMENT` for NULL,
+/// text that is not UTF-8 or a mistake in it, whose column the text names. Default: none, which takes whoever answers, under
+/// TLS with a certificate for the host of the address.
+///
+/// # When to change it
+/// Set it when readers and writers have certificates of one authority, or for a Unix socket whose directory others may write.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed; `identity` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_writer_identity(
+    config: *mut ReceiverConfigHandle,
+    identity: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set_receiver(config, |core| {
+            core.writer_identity = Some(WriterIdentity::parse(text(identity, "identity")?)?);
+            Ok(())
+        })
+    }
 }
 
 /// Serves a reader as sender_accept_reader(), with these rights, whatever the access rules say. Returns `OK` and otherwise

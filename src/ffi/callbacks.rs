@@ -176,6 +176,11 @@ impl<F: Function> Callback<F> {
     fn user_data(&self) -> *mut c_void {
         self.foreign.user_data
     }
+
+    /// The function and its data, for whoever calls it elsewhere.
+    pub(crate) fn parts(&self) -> (F::Call, *mut c_void) {
+        (self.call, self.user_data())
+    }
 }
 
 /// A callback in a configuration.

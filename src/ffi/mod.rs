@@ -13,7 +13,7 @@
 //! - `receiver_config` and `receiver` are a reader's end, by task: `receiver_connecting`, `receiver_applying`,
 //!   `receiver_waiting`, `receiver_storage`, `receiver_position`, `receiver_events`.
 //! - `token`: what tokens say by themselves.
-//! - `access`: who may follow, and what readers may do.
+//! - `access_request` and `access`: who may follow, and what readers may do.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -64,6 +64,8 @@ pub mod receiver_position;
 pub mod receiver_events;
 
 pub mod token;
+
+pub mod access_request;
 
 pub mod access;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use super::access_request::HostAuthorizer;
 use super::args::{required, text};
 use super::callbacks::{HostObserver, Muted, Owners};
 use super::guard::{Guarded, HandleState, boxed, guard, guard_free, release, room_for_a_handle};
@@ -9,8 +10,8 @@ use super::reaper;
 use super::sender_config::{SenderConfigHandle, SenderConfigState};
 use crate::error::{Error, Result, Status};
 use crate::host::Silent;
-use crate::sender::Sender;
 use crate::sender::config::SenderConfig;
+use crate::sender::{Authorizer, Sender};
 
 /// The writer's end: accepts entries and streams them to readers. Created by sender_new().
 pub struct SenderHandle {
@@ -50,9 +51,14 @@ impl SenderHandle {
             max_level: config.max_level,
             muted: muted.clone(),
         };
+        let authorize = owners.keep(config.authorize.share("authorize handler")?);
+        let authorizer = authorize
+            .map(|callback| Box::new(HostAuthorizer { callback, muted: muted.clone() }) as Box<dyn Authorizer>);
         let storage = (!config.storage.dir.as_os_str().is_empty()).then(|| config.storage.clone());
-        let core = Sender::new(SenderConfig { storage, ..config.core.clone() }, Box::new(observer))?;
+        let core = SenderConfig { storage, ..config.core.clone() };
+        let core = Sender::with_authorizer(core, Box::new(observer), authorizer)?;
         config.event.hand_over();
+        config.authorize.hand_over();
         config.log.hand_over();
         Ok(Self { gate, core, muted, _owners: owners })
     }

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::access_request::AuthorizeFn;
 use super::args::invalid;
 use super::callbacks::{CallbackSlot, EventFn, LogFn};
 use super::guard::{Guarded, HandleState, guard, make, release};
@@ -22,6 +23,7 @@ pub(crate) struct SenderConfigState {
     pub(crate) storage: StorageConfig,
     pub(crate) event: CallbackSlot<EventFn>,
     pub(crate) log: CallbackSlot<LogFn>,
+    pub(crate) authorize: CallbackSlot<AuthorizeFn>,
     pub(crate) max_level: LogLevel,
 }
 
@@ -47,6 +49,7 @@ impl SenderConfigHandle {
                 storage: StorageConfig::new(""),
                 event: CallbackSlot::Empty,
                 log: CallbackSlot::Empty,
+                authorize: CallbackSlot::Empty,
                 max_level: LogLevel::Error,
             }),
         })

@@ -13,6 +13,7 @@ mod receiver;
 mod records;
 #[cfg(test)]
 mod replay;
+mod rules;
 #[cfg(test)]
 mod seeds;
 mod segment;
@@ -27,6 +28,7 @@ pub use self::pem::pem;
 pub use self::position::position;
 pub use self::receiver::receiver;
 pub use self::records::records;
+pub use self::rules::rules;
 pub use self::segment::segment;
 pub use self::sender::sender;
 pub use self::slots::slots;
@@ -50,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("position", position),
     ("receiver", receiver),
     ("records", records),
+    ("rules", rules),
     ("segment", segment),
     ("sender", sender),
     ("slots", slots),

@@ -106,6 +106,7 @@ replays! {
     p8_fuzz_position: "position", 100;
     p1_p8_fuzz_receiver: "receiver", 8;
     p8_fuzz_records: "records", 300;
+    p8_fuzz_rules: "rules", 300;
     p8_fuzz_segment: "segment", 50;
     p4_p8_fuzz_sender: "sender", 30;
     p8_fuzz_slots: "slots", 100;

@@ -39,6 +39,7 @@ pub(super) fn all() -> Seeds {
     frames(&mut put);
     writers(&mut put);
     records(&mut put);
+    rules(&mut put);
     small_files(&mut put);
     segments(&mut put);
     pems(&mut put);
@@ -300,6 +301,19 @@ fn records(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("records", "bad-nil", vec![0xc0]);
     put("records", "bad-huge-array", vec![0xdd, 0xff, 0xff, 0xff, 0xff, 0x80]);
     put("records", "bad-key-is-a-map", vec![0x91, 0x81, 0x80, 1]);
+}
+
+fn rules(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    put("rules", "good-default", crate::engine::access::policy::DEFAULT_RULES.into());
+    let table = "# all of it\ntls 10.0.0.0/8 dns:{id}.db * read,ack,slot,hold max_connections=3\n\
+                 plain 2001:db8::/32 none \"a b\" read\nunix * uid:1000 \\* monitor,promote\n\
+                 handed * ip:10.0.0.3 r* deny\n* * gid:100 * read\ntcp * cn:r {id} read\n";
+    put("rules", "good-table", table.into());
+    let fingerprint = format!("* * sha256:{} * read\n* * name:* * read\n* * uri:x * read\n", "ab".repeat(32));
+    put("rules", "good-identities", fingerprint.into());
+    put("rules", "bad-right", b"* * * * read,write".to_vec());
+    put("rules", "bad-quote", b"* * * \"r read".to_vec());
+    put("rules", "bad-network", b"* 10.0.0.0/33 * * read".to_vec());
 }
 
 fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {

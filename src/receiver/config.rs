@@ -11,6 +11,7 @@ use crate::protocol::lineage::Lineage;
 use crate::transport::TlsClient;
 
 pub use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
+pub use crate::engine::access::expected::WriterIdentity;
 pub use crate::engine::reader::policy::{ApplyPolicy, GapPolicy, ProtocolChoice};
 pub use crate::log::SyncPolicy;
 
@@ -57,6 +58,8 @@ pub struct ReceiverConfig {
     pub max_entry_bytes: u64,
     /// Bytes received and not yet applied, at most (one larger entry is still taken).
     pub buffer_bytes: u64,
+    /// Whom to take for the writer; `None`: whoever answers, with TLS by the name that is dialled.
+    pub writer_identity: Option<WriterIdentity>,
     /// TLS on every connection; `None`: plain.
     pub tls: Option<TlsClient>,
     /// Takes a log's directory that other users may change, with an event. For key files see
@@ -87,6 +90,7 @@ impl Default for ReceiverConfig {
             peer_timeout: Duration::from_millis(10_000),
             max_entry_bytes: MAX_PAYLOAD_BYTES as u64,
             buffer_bytes: 4 << 20,
+            writer_identity: None,
             tls: None,
             insecure_permissions_allowed: false,
         }

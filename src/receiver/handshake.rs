@@ -8,7 +8,6 @@ use super::adopt::held;
 use super::context::ConnectionContext;
 use super::progress::ending;
 use super::queue::Dial;
-use crate::clock;
 use crate::engine::reader::handshake::sync;
 use crate::engine::reader::history::History;
 use crate::engine::reader::plan::{Plan, sync_position};
@@ -18,6 +17,7 @@ use crate::protocol::handshake::{MAX_HISTORY, Point, SyncAck};
 use crate::protocol::message;
 use crate::runtime::timeout;
 use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
+use crate::{clock, permissions};
 
 /// A connection on which the writer has answered.
 pub(super) struct Handshaken {
@@ -92,7 +92,12 @@ async fn greet(
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
-    context.report.meets(stream.identity());
+    let identity = stream.identity();
+    context.report.meets(identity);
+    if let Some(expected) = &config.writer_identity {
+        let same_user = identity.process.is_some_and(|process| permissions::is_this_user(process.uid));
+        expected.check(identity, same_user, &config.reader_id)?;
+    }
     let held = held(context);
     let logged = logged_points(context, plan.as_ref());
     let sync = sync(&held, plan.as_ref(), &config.reader_id, config.heartbeat_interval, logged, history);

@@ -39,8 +39,7 @@ pub(super) fn judge(
 }
 
 fn applicant<'a>(origin: Origin, identity: PeerIdentity<'a>, reader_id: &'a str) -> Applicant<'a> {
-    let own = nix::unistd::geteuid().as_raw();
-    let same_user = identity.process.is_some_and(|process| process.uid == own);
+    let same_user = identity.process.is_some_and(|process| permissions::is_this_user(process.uid));
     Applicant { origin, tls: false, handed: false, identity, same_user, reader_id }
 }
 
@@ -123,10 +122,11 @@ impl AccessRules {
 pub(super) struct LiveAccess(Mutex<(AccessPolicy, Option<AccessRules>)>);
 
 impl LiveAccess {
-    /// Without rules, the default ones hold.
-    pub(super) fn new(rules: Option<AccessRules>, trusted_network: bool) -> Self {
+    /// Without rules, the default ones hold, or none if the host `decides`.
+    pub(super) fn new(rules: Option<AccessRules>, trusted_network: bool, decides: bool) -> Self {
         let policy = match &rules {
             Some(own) => AccessPolicy::new(own.rules.clone()),
+            None if decides => AccessPolicy::everyone(),
             None => AccessPolicy::default_rules(trusted_network),
         };
         Self(Mutex::new((policy, rules)))
@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(found, outcome, "{mode:o}");
         }
         set_mode(0o600);
-        std::fs::write(&path, "* * * r read\n* * * r wrte\n").unwrap();
+        std::fs::write(&path, "* * * r read\n* * * r write\n").unwrap();
         let wrong = read(false).unwrap_err();
         let place = format!("access_file {}, line 2, column 9: unknown right", path.display());
         assert!(wrong.status == Status::InvalidArgument && wrong.message.starts_with(&place), "{wrong}");
@@ -193,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.conf");
         std::fs::write(&path, "* * * r read\n").unwrap();
-        let live = LiveAccess::new(Some(AccessRules::from_file(&path, false).unwrap()), false);
+        let live = LiveAccess::new(Some(AccessRules::from_file(&path, false).unwrap()), false, false);
         let before = live.policy();
         std::fs::write(&path, "nonsense\n").unwrap();
         assert_eq!(live.reread().unwrap_err().status, Status::InvalidArgument);
@@ -202,7 +202,7 @@ mod tests {
         live.set(live.reread().unwrap());
         assert_ne!(live.policy(), before);
         for nothing_to_read in
-            [LiveAccess::new(None, true), LiveAccess::new(Some(AccessRules::parse("").unwrap()), false)]
+            [LiveAccess::new(None, true, false), LiveAccess::new(Some(AccessRules::parse("").unwrap()), false, true)]
         {
             assert_eq!(nothing_to_read.reread().unwrap_err().status, Status::InvalidState);
         }

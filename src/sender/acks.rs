@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::authorizer::AccessRequest;
 use super::lowest_awaited::LowestAwaited;
 use crate::clock;
 use crate::engine::writer::quorum::{QuorumCount, Readers, Requirement};
@@ -31,6 +32,8 @@ pub(super) struct Work {
     pub(super) over: bool,
     /// Calls that are due, oldest first.
     pub(super) calls: VecDeque<Call>,
+    /// Connections about which the host is to decide, oldest first.
+    pub(super) requests: VecDeque<AccessRequest>,
     /// The deadline of the ordered call that times out next.
     pub(super) next_deadline: Option<Instant>,
 }

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, LiveAccess, Via};
 use super::admission;
+use super::authorizations::Authorizations;
+use super::authorizer::AccessRequest;
 use super::config::SenderConfig;
 use super::followers::Followers;
 use super::incoming::Incoming;
@@ -17,8 +20,10 @@ use super::reader::{Access, Reader};
 use super::report::ReaderLabel;
 use super::session::ReaderSession;
 use super::slots::Slots;
+use crate::clock;
 use crate::engine::access::policy::Denied;
 use crate::engine::access::rights::Rights;
+use crate::engine::access::rules::Decision;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, error_frame};
 use crate::engine::writer::life::Stage;
@@ -29,6 +34,7 @@ use crate::options::LiveConfig;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
+use crate::text::Quoted;
 use crate::transport::{FrameReader, Stream};
 
 /// The most handshakes under way at once. Further connections are closed at once.
@@ -38,6 +44,8 @@ pub(super) const MAX_HANDSHAKES: usize = 256;
 pub(super) struct ReaderService {
     pub(super) config: Arc<LiveConfig<SenderConfig>>,
     pub(super) access: LiveAccess,
+    /// Those about which the host decides, if it has a handler for that.
+    pub(super) authorizations: Option<Arc<Authorizations>>,
     lineage: Lineage,
     pub(super) followers: Arc<Followers>,
     /// The slots, when the log is on disk.
@@ -58,12 +66,22 @@ impl ReaderService {
         lineage: Lineage,
         followers: Arc<Followers>,
         slots: Option<Arc<Slots>>,
+        authorizations: Option<Arc<Authorizations>>,
     ) -> Self {
         let now = config.get();
-        let access = LiveAccess::new(now.access_rules.clone(), now.trusted_network);
+        let access = LiveAccess::new(now.access_rules.clone(), now.trusted_network, authorizations.is_some());
         let max_farewells = max_farewells(now.max_readers);
         let farewells = Semaphore::new(max_farewells);
-        Self { config, access, lineage, followers, slots, farewells, max_farewells: AtomicUsize::new(max_farewells) }
+        Self {
+            config,
+            access,
+            authorizations,
+            lineage,
+            followers,
+            slots,
+            farewells,
+            max_farewells: AtomicUsize::new(max_farewells),
+        }
     }
 
     /// So many readers may be connected from now on. Only one thread at a time calls this.
@@ -78,6 +96,7 @@ impl ReaderService {
 pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = service.config.get().handshake_timeout;
+    let begun = clock::instant();
     let mut has_sent = false;
     // A sender that stops accepts no new readers, so it does not wait for a Sync.
     let hello = async {
@@ -90,7 +109,7 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via,
         Some(read_opening(&mut frames, &stream).await)
     };
     match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
-        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, Some(handshake)).await,
+        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, begun, Some(handshake)).await,
         Some(Ok(Some(Err(error)))) => {
             service.followers.report.protocol_error(stranger(&stream), &error);
             unless_closed(&service.followers.life, send_last(&stream, &error_frame(&error))).await;
@@ -118,7 +137,7 @@ pub(super) async fn serve_known(
     last_known_sequence: u64,
 ) {
     let opening = Opening::known(reader_id, last_known_sequence);
-    attach(service, stream, FrameReader::default(), opening, via, None).await;
+    attach(service, stream, FrameReader::default(), opening, via, clock::instant(), None).await;
 }
 
 /// The result of `work`, unless the sender closes its connections first.
@@ -150,6 +169,7 @@ async fn attach(
     frames: FrameReader,
     opening: Opening,
     via: Via,
+    begun: Instant,
     handshake: Option<OwnedSemaphorePermit>,
 ) {
     let ReaderService { lineage, followers, slots, .. } = &*service;
@@ -167,7 +187,12 @@ async fn attach(
         Ok(decision) => decision,
         Err(denied) => return deny(&service, &stream, &opening, &writer, denied).await,
     };
-    let rights = decision.rights;
+    let rights = match ask_host(&service, &stream, &opening, via, &decision, begun).await {
+        Some(Ok(rights)) => rights,
+        Some(Err(denied)) => return deny(&service, &stream, &opening, &writer, denied).await,
+        None => return,
+    };
+    let decision = Decision { rights, ..decision };
     let admitted = admission::admit(life, log, *lineage, sync, rights.contains(Rights::PROMOTE)).await;
     let reply = opening.reply(&writer);
     let admitted = match admitted {
@@ -248,6 +273,53 @@ async fn attach(
     let sends_reason = ended.status != Status::Ok && !reader.is_inside_frame();
     let frame = if sends_reason { error_frame(&ended) } else { Vec::new() };
     send_farewell(&service, &reader.stream, &frame).await;
+}
+
+/// The rights that the host leaves a connection of those that the rules give it, or why it may not follow. `None`: the
+/// sender ends.
+async fn ask_host(
+    service: &ReaderService,
+    stream: &Stream,
+    opening: &Opening,
+    via: Via,
+    decision: &Decision,
+    begun: Instant,
+) -> Option<Result<Rights, Denied>> {
+    let Some(authorizations) = service.authorizations.as_ref().filter(|_| !matches!(via, Via::Granted(_))) else {
+        return Some(Ok(decision.rights));
+    };
+    let offer = opening.sync.offer.as_ref();
+    let request = AccessRequest {
+        ticket: 0,
+        reader_id: opening.sync.reader_id.clone(),
+        address: stream.peer().to_owned(),
+        identity: stream.identity().to_string(),
+        tls: stream.is_tls(),
+        handed: matches!(via, Via::Host),
+        stream_id: offer.and_then(|offer| offer.stream_id),
+        epoch: offer.map_or(0, |offer| offer.epoch),
+        sequence: opening.sync.last_known_sequence,
+        rights: decision.rights,
+    };
+    let limit = service.config.get().handshake_timeout;
+    let asked = timeout(limit.saturating_sub(clock::since(begun)), authorizations.ask(request));
+    let answer = unless(&service.followers.life, Stage::Draining, asked).await?;
+    let refused = |text: String, rights: Rights| {
+        let error = Error::new(Status::NotAuthorized, text);
+        Some(Err(Denied { error, may_monitor: rights.contains(Rights::MONITOR) }))
+    };
+    match answer {
+        Ok(Some(answer)) => {
+            let rights = answer.rights & decision.rights;
+            if rights.contains(Rights::READ) {
+                return Some(Ok(rights));
+            }
+            refused(format!("the authorize handler refuses it: {}", Quoted(&answer.reason)), rights)
+        }
+        Ok(None) | Err(_) => {
+            refused(format!("the authorize handler gave no answer within {} ms", limit.as_millis()), Rights::empty())
+        }
+    }
 }
 
 /// Sends a reader that was connected the reason and waits until it closes. Beyond a bound the connection is closed at

@@ -10,6 +10,8 @@ mod accept;
 mod access;
 mod acks;
 mod admission;
+mod authorizations;
+mod authorizer;
 pub mod config;
 mod followers;
 mod gate;
@@ -55,6 +57,7 @@ use crate::transport::{Address, Listener, Stream, TlsServer};
 use accept::Acceptor;
 use access::{AccessRules, Via};
 use acks::Work;
+use authorizations::{Authorizations, HostAnswer};
 use config::SenderConfig;
 use followers::Followers;
 use handshake::ReaderService;
@@ -67,6 +70,7 @@ pub use crate::engine::access::rights::Rights;
 pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
+pub use authorizer::{AccessRequest, Authorizer};
 pub use waiting::EntryNumber;
 
 /// The most threads that read from disk for readers.
@@ -113,7 +117,7 @@ fn handed(rights: Option<Rights>) -> Via {
 
 /// What a sender owns until it is stopped.
 enum Resources {
-    Observer(Box<dyn Observer>),
+    Handlers(Box<dyn Observer>, Option<Box<dyn Authorizer>>),
     Running { runtime: Runtime, callback: Thread, storing: Vec<Thread> },
     Nothing,
 }
@@ -121,6 +125,15 @@ enum Resources {
 impl Sender {
     /// Checks the configuration and creates a sender. It does not run yet.
     pub fn new(config: SenderConfig, observer: Box<dyn Observer>) -> Result<Self> {
+        Self::with_authorizer(config, observer, None)
+    }
+
+    /// The same with a handler that decides about connections.
+    pub fn with_authorizer(
+        config: SenderConfig,
+        observer: Box<dyn Observer>,
+        authorizer: Option<Box<dyn Authorizer>>,
+    ) -> Result<Self> {
         config.check()?;
         let memory = LogConfig {
             max_entries: config.buffer_size,
@@ -164,7 +177,9 @@ impl Sender {
             storage::report_cut(&log, &report, &cut);
         }
         let config = Arc::new(LiveConfig::new(config, options::OPTIONS));
-        let service = ReaderService::new(Arc::clone(&config), lineage, Arc::clone(&followers), slots.clone());
+        let authorizations = authorizer.as_ref().map(|_| Arc::new(Authorizations::new(Arc::clone(&mailbox))));
+        let followed = Arc::clone(&followers);
+        let service = ReaderService::new(Arc::clone(&config), lineage, followed, slots.clone(), authorizations);
         Ok(Self {
             config,
             lineage,
@@ -179,7 +194,7 @@ impl Sender {
             slots,
             acceptor: Acceptor::new(service),
             runtime: OnceLock::new(),
-            owned: Mutex::new(Resources::Observer(observer)),
+            owned: Mutex::new(Resources::Handlers(observer, authorizer)),
         })
     }
 
@@ -195,9 +210,11 @@ impl Sender {
         // One that gets only some of its threads is stopped.
         let stopped = |_: &Error| self.life.move_to(Stage::Stopped);
         let storing = storage::spawn(&self.log, &self.report).inspect_err(stopped)?;
-        let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
+        let handlers = std::mem::replace(&mut *owned, Resources::Nothing);
+        let Resources::Handlers(observer, authorizer) = handlers else { return Ok(()) };
         let (mailbox, followers) = (Arc::clone(&self.mailbox), Arc::clone(&self.followers));
-        let calling = move || call_host(&mailbox, &followers, EventDispatcher::new(observer));
+        let mut authorizing = self.acceptor.service.authorizations.clone().zip(authorizer);
+        let calling = move || call_host(&mailbox, &followers, EventDispatcher::new(observer), authorizing.as_mut());
         // Without its callback thread a sender serves its readers all the same, but delivers no events.
         let callback = match threads::spawn_callbacks("repl-send-cb", &self.mailbox, calling, drop) {
             Ok(callback) => callback,
@@ -258,6 +275,15 @@ impl Sender {
         let acceptor = self.acceptor.clone();
         let take = move || acceptor.take(Stream::from_fd(socket)?, handed(rights));
         self.unless_stopped(threads::within(self.running()?, take))
+    }
+
+    /// Answers the handler's request with this ticket. Without the right to read, the connection is refused, and `reason` is
+    /// for the event alone.
+    pub fn authorize(&self, ticket: u64, rights: Rights, reason: &str) -> Result<()> {
+        self.running()?;
+        let none = || Error::new(Status::InvalidState, "this sender has no authorize handler");
+        let authorizations = self.acceptor.service.authorizations.as_ref().ok_or_else(none)?;
+        authorizations.answer(ticket, HostAnswer { rights: coherent(rights)?, reason: reason.to_owned() })
     }
 
     /// Other access rules from now on. Readers that do not keep their rights are disconnected.
@@ -460,7 +486,7 @@ impl Sender {
         followers.wake_gated();
         log.close();
         match std::mem::replace(&mut *owned, Resources::Nothing) {
-            Resources::Observer(observer) => drop(observer),
+            Resources::Handlers(..) => {}
             Resources::Running { runtime, callback, storing } => {
                 // After the disk has failed, readers never get the entries that it did not take.
                 let patience = if log.is_storage_lost() { Duration::ZERO } else { config.stop_timeout };
@@ -572,12 +598,18 @@ async fn wake_sleepers(log: Arc<Log>, readers: Arc<Registry>) {
 }
 
 /// The callback thread: delivers events and calls the acknowledgement handlers until the sender has ended.
-fn call_host(mailbox: &Mailbox<Work>, followers: &Followers, mut dispatcher: EventDispatcher) {
+fn call_host(
+    mailbox: &Mailbox<Work>,
+    followers: &Followers,
+    mut dispatcher: EventDispatcher,
+    mut authorizing: Option<&mut (Arc<Authorizations>, Box<dyn Authorizer>)>,
+) {
     loop {
         let mut content = mailbox.lock();
         let late = loop {
             let late = content.work.next_deadline.is_some_and(|at| clock::instant() >= at);
-            if late || content.has_events() || content.work.over || !content.work.calls.is_empty() {
+            let Work { over, calls, requests, .. } = &content.work;
+            if late || content.has_events() || *over || !calls.is_empty() || !requests.is_empty() {
                 break late;
             }
             let deadline = content.work.next_deadline;
@@ -585,6 +617,7 @@ fn call_host(mailbox: &Mailbox<Work>, followers: &Followers, mut dispatcher: Eve
         };
         let events = content.take_events();
         let calls = std::mem::take(&mut content.work.calls);
+        let requests = std::mem::take(&mut content.work.requests);
         let over = content.work.over;
         drop(content);
         if late {
@@ -595,5 +628,13 @@ fn call_host(mailbox: &Mailbox<Work>, followers: &Followers, mut dispatcher: Eve
         }
         events.iter().for_each(|event| dispatcher.deliver(event));
         calls.into_iter().for_each(|call| followers.acks.make(call));
+        for request in requests {
+            // One that has left meanwhile wants no answer any more.
+            if let Some((authorizations, authorizer)) = &mut authorizing
+                && authorizations.is_waiting(request.ticket)
+            {
+                authorizer.authorize(&request);
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 /* Access through the C interface: rules, files with rules, and rights that the host's calls give. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -152,5 +154,90 @@ TEST(a_call_gives_rights)
     sender_free(sender);
 }
 
-TEST_MAIN(CASE(rules_are_checked_when_they_are_set), CASE(a_file_of_rules_is_read_again_on_request),
+TEST(a_writer_is_who_it_is_expected_to_be)
+{
+    replication_sender *sender = start_sender(NULL);
+    struct inbox *inbox = inbox_new();
+    struct events *events = events_new();
+    replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(sender)), inbox);
+    CHECK_ERROR(receiver_config_set_writer_identity(NULL, "uid:0"), REPLICATION_STATUS_INVALID_ARGUMENT, "config");
+    CHECK_ERROR(receiver_config_set_writer_identity(config, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "identity");
+    CHECK_ERROR(receiver_config_set_writer_identity(config, "uid:0 uid:root"), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "writer_identity, column 7");
+    CHECK_OK(receiver_config_set_writer_identity(config, "certificate uid:0"));
+    receiver_config_listen_to(config, events);
+    replication_receiver *receiver = start_receiver(config);
+    WAIT_UNTIL(events_with(events, REPLICATION_EVENT_KIND_DISCONNECTED, REPLICATION_STATUS_NOT_AUTHORIZED) > 0);
+    CHECK(!receiver_is_connected(receiver));
+    receiver_free(receiver);
+    sender_free(sender);
+    inbox_free(inbox);
+    events_free(events);
+}
+
+/* What a host remembers that is asked about connections. */
+struct asked {
+    replication_sender *sender;
+    _Atomic uint64_t ticket;
+    _Atomic bool freed;
+};
+
+static void authorize(void *user_data, const replication_access_request *request)
+{
+    struct asked *asked = user_data;
+    CHECK_U64(request->struct_size, sizeof *request);
+    CHECK_TEXT(request->identity, "none");
+    CHECK_CONTAINS(request->address, "127.0.0.1:");
+    CHECK(request->stream_id == NULL && !request->tls && !request->handed);
+    CHECK_U64(request->sequence, 0);
+    CHECK((request->rights & READER) == READER);
+    if (strcmp(request->reader_id, "now") == 0)
+        CHECK_OK(sender_authorize(asked->sender, request->ticket, READER, NULL));
+    else if (strcmp(request->reader_id, "never") == 0)
+        CHECK_OK(sender_authorize(asked->sender, request->ticket, 0, "it is not in the list"));
+    else
+        asked->ticket = request->ticket;
+}
+
+static void asked_free(void *user_data)
+{
+    ((struct asked *)user_data)->freed = true;
+}
+
+TEST(a_host_decides_at_once_or_later)
+{
+    struct asked asked = {NULL, 0, false};
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    CHECK_INVALID(sender_config_set_authorize_handler(NULL, authorize, NULL, NULL));
+    CHECK_OK(sender_config_set_authorize_handler(config, authorize, &asked, asked_free));
+    sender_config_listen_to(config, events);
+    replication_sender *sender = asked.sender = start_sender(config);
+    uint16_t port = listen_tcp(sender);
+    CHECK(may_follow(port, "now"));
+    CHECK(!may_follow(port, "never"));
+    CHECK_CONTAINS(events_wait(events, REPLICATION_EVENT_KIND_REFUSED).message, "it is not in the list");
+    struct peer peer;
+    peer_open(&peer, dial_tcp(port));
+    peer_send_sync(&peer, "later", 0, false);
+    WAIT_UNTIL(asked.ticket != 0);
+    CHECK_U64(sender_stat(sender, "pending_authorizations"), 1);
+    CHECK_INVALID(sender_authorize(sender, asked.ticket, REPLICATION_RIGHT_ACK, NULL));
+    CHECK_INVALID(sender_authorize(sender, asked.ticket, 0, "\xff"));
+    CHECK_OK(sender_authorize(sender, asked.ticket, REPLICATION_RIGHT_READ, NULL));
+    CHECK(peer_expect_sync_ack(&peer, SYNC_ACK).can_resume);
+    peer_close(&peer);
+    CHECK_STATUS(sender_authorize(sender, asked.ticket, READER, NULL), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_OK(sender_stop(sender));
+    CHECK_STATUS(sender_authorize(sender, 1, READER, NULL), REPLICATION_STATUS_CLOSED);
+    sender_free(sender);
+    CHECK(asked.freed);
+    events_free(events);
+    sender = start_sender(NULL);
+    CHECK_STATUS(sender_authorize(sender, 1, READER, NULL), REPLICATION_STATUS_INVALID_STATE);
+    sender_free(sender);
+}
+
+TEST_MAIN(CASE(a_host_decides_at_once_or_later), CASE(a_writer_is_who_it_is_expected_to_be),
+          CASE(rules_are_checked_when_they_are_set), CASE(a_file_of_rules_is_read_again_on_request),
           CASE(a_call_gives_rights))

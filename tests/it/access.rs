@@ -3,12 +3,16 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use replication::error::Status;
 use replication::host::EventKind;
-use replication::receiver::config::ReceiverConfig;
+use replication::protocol::frame::TYPE_SYNC_ACK;
+use replication::protocol::message;
+use replication::receiver::config::{ReceiverConfig, WriterIdentity};
 use replication::sender::config::{AccessRules, SenderConfig};
-use replication::sender::{Rights, Sender};
+use replication::sender::{AccessRequest, Authorizer, Rights, Sender};
 use replication::transport::TlsClient;
 use serde_json::Value;
 
@@ -203,6 +207,51 @@ fn p5_a_rule_has_so_many_connections() {
     until("a place", || Peer::connect(&address).shake(&sync_v2("few-3", 0)).can_resume);
 }
 
+/// P8: a peer that is not the expected writer learns nothing of the reader.
+#[test]
+fn p8_a_reader_tells_nothing_to_whom_it_does_not_take_for_its_writer() {
+    let expecting = |identity: &str, address: &str| ReceiverConfig {
+        writer_identity: Some(WriterIdentity::parse(identity).unwrap()),
+        ..receiver_config("r", address)
+    };
+    let rogue = Door::open();
+    let (_reader, _, events) = receiver(expecting("uid:0 certificate", &rogue.address));
+    assert_eq!(rogue.accept().hear_within(PATIENCE), Heard::End);
+    let told = events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+    assert!(told.message.contains("who answers is \"none\", and writer_identity says uid:0 certificate"), "{told:?}");
+
+    // The process behind a Unix socket.
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", dir.path().join("socket").display());
+    let (local, ..) = sender(SenderConfig::default());
+    local.listen(&unix).unwrap();
+    let own = nix::unistd::geteuid().as_raw();
+    for (identity, is_it) in [(format!("uid:{own}"), true), (format!("uid:{}", own + 1), false)] {
+        let (reader, _, events) = receiver(expecting(&identity, &unix));
+        if is_it {
+            until("a connection", || reader.is_connected());
+        } else {
+            events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+        }
+        reader.stop().unwrap();
+    }
+
+    // A certificate of the right authority is not enough: readers have one too.
+    let authority = Authority::new("expected_writers");
+    let (writer, address, _) = sender(SenderConfig { tls: Some(authority.server()), ..SenderConfig::default() });
+    for (identity, is_it) in [("ip:127.0.0.1", true), ("dns:writer.example", false)] {
+        let config = ReceiverConfig { tls: Some(authority.client()), ..expecting(identity, &address) };
+        let (reader, _, events) = receiver(config);
+        if is_it {
+            until("a connection", || reader.is_connected());
+        } else {
+            events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+        }
+        reader.stop().unwrap();
+    }
+    writer.stop().unwrap();
+}
+
 #[test]
 fn contradictions_are_found_when_a_sender_is_made() {
     let config = SenderConfig { trusted_network: true, ..ruled("* * * * read") };
@@ -235,4 +284,140 @@ fn rules_tell_addresses_and_transports_apart() {
     until("the local reader", || reader.is_connected());
     let local = readers(&sender).into_iter().find(|(id, ..)| id == "local");
     assert_eq!(local, Some(("local".into(), "read,ack".into(), 3.into())));
+}
+
+/// A host that is asked about connections, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<AccessRequest>>>);
+
+impl Authorizer for Asked {
+    fn authorize(&mut self, request: &AccessRequest) {
+        self.0.lock().unwrap().push(request.clone());
+    }
+}
+
+impl Asked {
+    /// The request of this reader, once it has come.
+    fn of(&self, reader_id: &str) -> AccessRequest {
+        let find = || self.0.lock().unwrap().iter().rev().find(|request| request.reader_id == reader_id).cloned();
+        until("a request", || find().is_some());
+        find().unwrap()
+    }
+}
+
+fn asking(config: SenderConfig) -> (Arc<Sender>, String, Events, Asked) {
+    let (events, asked) = (Events::default(), Asked::default());
+    let sender = Sender::with_authorizer(config, Box::new(events.clone()), Some(Box::new(asked.clone()))).unwrap();
+    sender.start().unwrap();
+    let port = sender.listen("127.0.0.1:0").unwrap();
+    (Arc::new(sender), format!("127.0.0.1:{port}"), events, asked)
+}
+
+#[test]
+fn a_host_decides_about_each_connection_at_once_or_later() {
+    let (sender, address, events, asked) = asking(SenderConfig::default());
+    sender.replicate(0, b"entry").unwrap();
+    let (allowed, ..) = receiver(receiver_config("allowed", &address));
+    let request = asked.of("allowed");
+    assert!(request.address.starts_with("127.0.0.1:") && request.identity == "none" && !request.tls && !request.handed);
+    assert_eq!((request.sequence, request.stream_id, request.rights), (0, None, Rights::all()));
+    assert_eq!(stat(sender.stats_json(), "pending_authorizations"), 1);
+    sender.authorize(request.ticket, Rights::READ | Rights::ACK, "").unwrap();
+    allowed.wait_sequence(1, PATIENCE).unwrap();
+    assert_eq!(readers(&sender), [("allowed".into(), "read,ack".into(), 1.into())]);
+    assert_eq!(sender.authorize(request.ticket, Rights::READ, "").unwrap_err().status, Status::NotFound);
+    // It says where it was.
+    sender.remove_reader("allowed").unwrap();
+    until("the next request", || asked.of("allowed").ticket != request.ticket);
+    let again = asked.of("allowed");
+    assert_eq!((again.sequence, again.stream_id), (1, Some(sender.lineage().stream_id)));
+
+    let (refused, _, at_reader) = receiver(receiver_config("refused", &address));
+    let ticket = asked.of("refused").ticket;
+    assert_eq!(sender.authorize(ticket, Rights::ACK, "").unwrap_err().status, Status::InvalidArgument);
+    sender.authorize(ticket, Rights::empty(), "the bill is not\npaid").unwrap();
+    let told = at_reader.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(told.message.contains(REFUSAL) && !told.message.contains("bill"), "{told:?}");
+    let heard = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(heard.message.contains("the authorize handler refuses it: the bill is not\\npaid"), "{heard:?}");
+    refused.stop().unwrap();
+    // Those that wait when it stops are let go.
+    sender.stop().unwrap();
+    assert_eq!(sender.authorize(ticket, Rights::READ, "").unwrap_err().status, Status::Closed);
+}
+
+/// P5: who is not answered for is refused in time, and leaves nothing behind.
+#[test]
+fn p5_a_connection_waits_for_the_hosts_answer_within_the_handshakes_time() {
+    let config = SenderConfig { handshake_timeout: Duration::from_millis(200), ..SenderConfig::default() };
+    let (sender, address, events, asked) = asking(config);
+    let mut peers: Vec<_> = (0..100).map(|n| (n, Peer::connect(&address))).collect();
+    for (n, peer) in &mut peers {
+        peer.send(&sync_frame(&sync_v2(&format!("r{n}"), 0)));
+    }
+    let ticket = asked.of("r99").ticket;
+    for (_, peer) in &mut peers {
+        let ack = message::decode_sync_ack(&peer.frame_of(TYPE_SYNC_ACK)).unwrap();
+        assert_eq!(ack.error, REFUSAL);
+    }
+    let heard = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(heard.message.contains("gave no answer within 200 ms"), "{heard:?}");
+    assert_eq!(stat(sender.stats_json(), "pending_authorizations"), 0);
+    assert_eq!(sender.authorize(ticket, Rights::READ, "").unwrap_err().status, Status::NotFound);
+    // One that leaves before waits no more.
+    let mut gone = Peer::connect(&address);
+    gone.send(&sync_frame(&sync_v2("gone", 0)));
+    asked.of("gone");
+    drop(gone);
+    until("nobody to wait", || stat(sender.stats_json(), "pending_authorizations") == 0);
+}
+
+/// The rules come first, and the host's answer adds nothing to them.
+#[test]
+fn p8_a_hosts_answer_gives_no_more_than_the_rules() {
+    let (sender, address, events, asked) = asking(ruled("* * * r read,ack,monitor"));
+    drop(Peer::connect(&address).shake(&sync_v2("stranger", 0)));
+    events.wait_where("a refusal by the rules", |event| event.message.contains("no line of the access rules"));
+    let (reader, ..) = receiver(receiver_config("r", &address));
+    let request = asked.of("r");
+    assert_eq!(request.rights, Rights::READ | Rights::ACK | Rights::MONITOR);
+    sender.authorize(request.ticket, Rights::READ | Rights::HOLD | Rights::PROMOTE, "").unwrap();
+    until("the reader", || reader.is_connected());
+    assert_eq!(readers(&sender), [("r".into(), "read".into(), 1.into())]);
+    assert!(asked.0.lock().unwrap().iter().all(|request| request.reader_id == "r"));
+    let (without, ..) = self::sender(SenderConfig::default());
+    assert_eq!(without.authorize(1, Rights::READ, "").unwrap_err().status, Status::InvalidState);
+}
+
+/// P4: a handler that does not return holds up calls of the host, and no reader.
+#[test]
+fn p4_a_handler_that_blocks_holds_up_callbacks_alone() {
+    struct Blocks(mpsc::Receiver<()>, mpsc::Sender<u64>);
+    impl Authorizer for Blocks {
+        fn authorize(&mut self, request: &AccessRequest) {
+            self.1.send(request.ticket).unwrap();
+            let _ = self.0.recv();
+        }
+    }
+    let ((release, held), (tell, told)) = (mpsc::channel(), mpsc::channel());
+    let sender = Sender::with_authorizer(
+        SenderConfig::default(),
+        Box::new(Events::default()),
+        Some(Box::new(Blocks(held, tell))),
+    );
+    let sender = sender.unwrap();
+    sender.start().unwrap();
+    let address = format!("127.0.0.1:{}", sender.listen("127.0.0.1:0").unwrap());
+    let (served, ..) = receiver(receiver_config("served", &address));
+    sender.authorize(told.recv().unwrap(), Rights::READER, "").unwrap();
+    release.send(()).unwrap();
+    served.wait_sequence(sender.replicate(0, b"1").unwrap(), PATIENCE).unwrap();
+    let (waits, ..) = receiver(receiver_config("waits", &address));
+    let ticket = told.recv().unwrap();
+    served.wait_sequence(sender.replicate(0, b"2").unwrap(), PATIENCE).unwrap();
+    assert_eq!(stat(sender.stats_json(), "pending_authorizations"), 1);
+    sender.authorize(ticket, Rights::READER, "").unwrap();
+    waits.wait_sequence(2, PATIENCE).unwrap();
+    drop(release);
+    sender.stop().unwrap();
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use replication::{
-    AckLevel, ApplyPolicy, Batch, Entry, Error, EventKind, Quorum, Receiver, ReceiverBuilder, Sender, Status, Token,
+    AckLevel, ApplyPolicy, Batch, Entry, Error, EventKind, Quorum, Receiver, ReceiverBuilder, Rights, Sender, Status,
+    Token,
 };
 
 use crate::common::until;
@@ -375,4 +376,38 @@ fn times_without_an_end_are_taken() {
     receiver.wait_sequence(sequence, ever).unwrap();
     receiver.stop().unwrap();
     sender.stop().unwrap();
+}
+
+#[test]
+fn a_host_decides_about_readers_with_a_closure() {
+    let (asked, requests) = std::sync::mpsc::channel();
+    let sender =
+        Sender::builder().authorize_handler(move |request| asked.send(request.clone()).unwrap()).build().unwrap();
+    sender.start().unwrap();
+    let port = sender.listen("127.0.0.1:0").unwrap();
+    let follow = |id: &str| {
+        let receiver = Receiver::builder()
+            .reader_id(id)
+            .writer_addr(format!("127.0.0.1:{port}"))
+            .handler(|_: &Entry<'_>| Ok(()))
+            .build()
+            .unwrap();
+        receiver.start().unwrap();
+        receiver
+    };
+    let sequence = sender.replicate("entry").unwrap();
+    let receiver = follow("r");
+    let request = requests.recv().unwrap();
+    assert_eq!((request.reader_id.as_str(), request.sequence), ("r", 0));
+    sender.authorize(request.ticket, Rights::READ).unwrap();
+    receiver.wait_sequence(sequence, PATIENCE).unwrap();
+    let _other = follow("other");
+    sender.refuse(requests.recv().unwrap().ticket, "unknown").unwrap();
+    assert_eq!(sender.refuse(request.ticket, "gone").unwrap_err().status(), Status::NotFound);
+    assert_eq!(sender.set_access_rules("read").unwrap_err().status(), Status::InvalidArgument);
+    assert_eq!(sender.reload_access_file().unwrap_err().status(), Status::InvalidState);
+    let rules = |rules: &str| Sender::builder().access_rules(rules).build().map(drop).map_err(|error| error.status());
+    assert_eq!((rules("* * * * read"), rules("* * * * reads")), (Ok(()), Err(Status::InvalidArgument)));
+    let writer = Receiver::builder().writer_identity("nobody").reader_id("r").handler(|_: &Entry<'_>| Ok(())).build();
+    assert_eq!(writer.unwrap_err().status(), Status::InvalidArgument);
 }

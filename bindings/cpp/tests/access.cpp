@@ -3,6 +3,9 @@
 #include "json.hpp"
 #include "net.hpp"
 
+#include <mutex>
+#include <vector>
+
 using replication::right;
 using replication::status;
 
@@ -79,4 +82,55 @@ TEST(the_host_gives_rights)
     const net::socket owner(descriptor);
     CHECK_THROWS(status::invalid_argument, "read", writer.sender.accept_connection(descriptor, {right::slot}));
     CHECK_THROWS(status::invalid_argument, "read", writer.sender.accept_reader(descriptor, "r", 0, {right::ack}));
+}
+
+TEST(a_writer_is_who_it_is_expected_to_be)
+{
+    host::writer writer;
+    auto config = host::reader_config(writer.address, "reader");
+    CHECK_THROWS(status::invalid_argument, "column 1: unknown identity", config.writer_identity("nobody"));
+    host::events events;
+    config.writer_identity("certificate uid:0").event_handler(std::ref(events));
+    host::reader reader(std::move(config));
+    CHECK(events.wait(replication::event_kind::disconnected).status == status::not_authorized);
+    CHECK(!reader.receiver.is_connected());
+}
+
+TEST(a_host_decides_at_once_or_later)
+{
+    host::events events;
+    std::mutex mutex;
+    std::vector<std::uint64_t> later;
+    replication::sender *deciding = nullptr;
+    replication::sender_config config;
+    config.event_handler(std::ref(events)).authorize_handler([&](const replication::access_request &request) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (request.reader_id == "now")
+            deciding->authorize(request.ticket, {right::read, right::ack});
+        else if (request.reader_id == "never")
+            deciding->refuse(request.ticket, "it is not in the list");
+        else
+            later.push_back(request.ticket);
+        if (request.identity != "none" || request.tls || request.handed || request.sequence != 0)
+            FAIL("a request with something else: " + std::string(request.identity));
+    });
+    host::writer writer(config);
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        deciding = &writer.sender;
+    }
+    writer.sender.replicate("entry");
+    host::reader now(writer.address, "now"), never(writer.address, "never"), waits(writer.address, "waits");
+    host::wait_for(now.receiver, 1);
+    CHECK(rights_of(writer.sender, "now") == "read,ack");
+    CHECK_CONTAINS(events.wait(replication::event_kind::refused).message, "it is not in the list");
+    const auto waiting = [&] {
+        const std::lock_guard<std::mutex> lock(mutex);
+        return later.empty() ? 0 : later.back();
+    };
+    WAIT_UNTIL(waiting() != 0);
+    writer.sender.authorize(waiting(), {right::read});
+    host::wait_for(waits.receiver, 1);
+    CHECK_THROWS(status::not_found, "", writer.sender.authorize(waiting(), {right::read}));
+    CHECK_THROWS(status::not_found, "", writer.sender.refuse(4711));
 }

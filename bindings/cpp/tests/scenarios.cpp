@@ -438,6 +438,8 @@ class scenario
             config.last_sequence(json::number(given));
         else if (key == "token")
             config.token(token_of(nth(0)), json::number(nth(1)));
+        else if (key == "access_rules")
+            config.access_rules(json::text(given).c_str());
         else if (key == "tls")
             config.tls(c_text(path_of(nth(0))), c_text(path_of(nth(1))), c_text(path_of(nth(2))));
         else if (key == "groups")

@@ -45,7 +45,7 @@ from .receiver import Receiver
 from .records import decode_records, record_value, records_json
 from .sender import Sender
 from .tokens import compare_tokens, parse_token, token_text
-from .values import Acked, ExtType, ReceiverTls, Record, Records, SenderTls, WalSync, WriteGate
+from .values import AccessRequest, Acked, ExtType, ReceiverTls, Record, Records, SenderTls, WalSync, WriteGate
 
 __version__ = VERSION
 
@@ -57,6 +57,7 @@ def library_version() -> str:
 
 
 __all__ = [
+    "AccessRequest",
     "Acked",
     "AckLevel",
     "ApplyPolicy",

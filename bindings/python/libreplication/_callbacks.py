@@ -6,6 +6,7 @@ An exception must not leave any of them: ctypes would print it and return 0, whi
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import logging
@@ -15,11 +16,12 @@ import weakref
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import _thread_state
-from ._raw import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn
+from ._raw import AckedFn, AuthorizeFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn
 from .constants import EventKind, LogLevel
 from .entry import MEMORY, Batch, Entry
 from .errors import ClosedError, ReplicationError, Status, status_of
 from .event import Event
+from .values import AccessRequest
 
 _LEVELS: Dict[int, int] = {
     LogLevel.ERROR: logging.ERROR,
@@ -51,6 +53,7 @@ class Handlers:
     ) -> None:
         self.logger = logger if logger is not None else logging.getLogger(f"libreplication.{kind}")
         self.on_event = on_event
+        self.on_authorize: Optional[Callable[[AccessRequest], None]] = None
         self.handler: Any = None
         self.local_wal: Any = None
         self.connect: Any = None
@@ -241,6 +244,34 @@ def _event(key: int, pointer: Any) -> None:
             host.thread = 0
 
 
+def _authorize(key: int, pointer: Any) -> None:
+    host = _hosts.get(key)
+    try:
+        handlers = host.enter() if host is not None else None
+        if handlers is None or handlers.on_authorize is None:
+            return
+        asked = pointer.contents
+        handlers.on_authorize(
+            AccessRequest(
+                asked.ticket,
+                _text(asked.reader_id),
+                _text(asked.address),
+                _text(asked.identity),
+                ctypes.string_at(asked.stream_id, 16) if asked.stream_id else None,
+                asked.epoch,
+                asked.sequence,
+                asked.rights,
+                asked.tls,
+                asked.handed,
+            )
+        )
+    except BaseException:
+        _report(host, "the authorize handler")
+    finally:
+        if host is not None:
+            host.thread = 0
+
+
 def _log(key: int, level: int, message: Optional[bytes], fields_json: Optional[bytes]) -> None:
     host = _hosts.get(key)
     try:
@@ -286,5 +317,6 @@ local_wal = IngestFn(_local_wal)
 ingest_batch = IngestBatchFn(_ingest_batch)
 connect = ConnectFn(_connect)
 event = EventFn(_event)
+authorize = AuthorizeFn(_authorize)
 log = LogFn(_log)
 acked = AckedFn(_acked)

@@ -9,7 +9,7 @@ from typing import Callable, Mapping, Optional, Sequence, TypedDict, Union
 from .constants import ApplyPolicy, FullPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .event import Event
-from .values import Path, ReceiverTls, Records, SenderTls, WalSync, WriteGate
+from .values import AccessRequest, Path, ReceiverTls, Records, SenderTls, WalSync, WriteGate
 
 
 class SenderOptions(TypedDict, total=False):
@@ -48,6 +48,7 @@ class SenderOptions(TypedDict, total=False):
     slot_max_bytes: Optional[int]
     slot_expiry_ms: Optional[int]
     on_event: Optional[Callable[[Event], None]]
+    on_authorize: Optional[Callable[[AccessRequest], None]]
     logger: Optional[logging.Logger]
 
 
@@ -75,6 +76,7 @@ class ReceiverOptions(TypedDict, total=False):
     max_entry_bytes: Optional[int]
     records_max_bytes: Optional[int]
     tls: Optional[ReceiverTls]
+    writer_identity: Optional[str]
     insecure_permissions_allowed: Optional[bool]
     local_wal: Optional[Callable[[Entry], None]]
     connect: Optional[Callable[[str], Union[socket.socket, int]]]

@@ -63,6 +63,24 @@ class EventStruct(ctypes.Structure):
     ]
 
 
+class AccessRequestStruct(ctypes.Structure):
+    """``replication_access_request``."""
+
+    _fields_ = [
+        ("struct_size", size),
+        ("ticket", u64),
+        ("reader_id", text),
+        ("address", text),
+        ("identity", text),
+        ("stream_id", pointer),
+        ("epoch", u64),
+        ("sequence", u64),
+        ("rights", u32),
+        ("tls", flag),
+        ("handed", flag),
+    ]
+
+
 IngestFn = ctypes.CFUNCTYPE(i32, pointer, u64, u64, pointer, size)
 IngestBatchFn = ctypes.CFUNCTYPE(i32, pointer, pointer, size, ctypes.POINTER(size))
 RecordFn = ctypes.CFUNCTYPE(i32, pointer, u64, u64, pointer)
@@ -71,6 +89,7 @@ EventFn = ctypes.CFUNCTYPE(None, pointer, ctypes.POINTER(EventStruct))
 LogFn = ctypes.CFUNCTYPE(None, pointer, i32, text, text)
 AckedFn = ctypes.CFUNCTYPE(None, pointer, i32, size)
 FreeFn = ctypes.CFUNCTYPE(None, pointer)
+AuthorizeFn = ctypes.CFUNCTYPE(None, pointer, ctypes.POINTER(AccessRequestStruct))
 
 # The result and the parameters of each function. Out parameters are pointers.
 PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
@@ -221,8 +240,11 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_config_set_trusted_network": (status, pointer, flag),
     "sender_config_set_access_rules": (status, pointer, text),
     "sender_config_set_access_file": (status, pointer, text),
+    "sender_config_set_authorize_handler": (status, pointer, AuthorizeFn, pointer, FreeFn),
+    "sender_authorize": (status, pointer, u64, u32, text),
     "sender_set_access_rules": (status, pointer, text),
     "sender_reload_access_file": (status, pointer),
+    "receiver_config_set_writer_identity": (status, pointer, text),
     "sender_accept_reader_with_rights": (status, pointer, descriptor, text, u64, u32),
     "sender_accept_connection_with_rights": (status, pointer, descriptor, u32),
     # Messages of protocol v1, over the caller's buffers

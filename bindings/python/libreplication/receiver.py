@@ -69,6 +69,7 @@ class Receiver:
         max_entry_bytes: Optional[int] = None,
         records_max_bytes: Optional[int] = None,
         tls: Optional[ReceiverTls] = None,
+        writer_identity: Optional[str] = None,
         insecure_permissions_allowed: Optional[bool] = None,
         local_wal: Optional[Callable[[Entry], None]] = None,
         connect: Optional[Callable[[str], Union[socket.socket, int]]] = None,
@@ -123,6 +124,8 @@ class Receiver:
                 config.set("set_apply_policy", u32("apply_policy", apply_policy), u32("apply_retries", apply_retries))
             if handler_durable is not None:
                 config.set("set_handler_durable", bool(handler_durable))
+            if writer_identity is not None:
+                config.set("set_writer_identity", _arguments.text("writer_identity", writer_identity))
             if insecure_permissions_allowed is not None:
                 # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))

@@ -22,7 +22,7 @@ from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event
 from .quorum import Quorum
-from .values import Acked, Path, SenderTls, WalSync, WriteGate
+from .values import AccessRequest, Acked, Path, SenderTls, WalSync, WriteGate
 
 NO_FREE = FreeFn()
 
@@ -74,6 +74,7 @@ class Sender:
         slot_max_bytes: Optional[int] = None,
         slot_expiry_ms: Optional[int] = None,
         on_event: Optional[Callable[[Event], None]] = None,
+        on_authorize: Optional[Callable[[AccessRequest], None]] = None,
         logger: Optional[logging.Logger] = None,
     ) -> None:
         """Creates a sender, which `start` starts.
@@ -134,6 +135,8 @@ class Sender:
             observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("sender", logger, observer)
             host = Host(handlers)
+            if on_authorize is not None:
+                handlers.on_authorize = _arguments.handler("on_authorize", on_authorize)
             try:
                 set_observers(config, handlers, host)
                 self._handle = _handle.make("sender", config, host)
@@ -244,6 +247,21 @@ class Sender:
                 number = u32("rights", rights)
                 check(self._library.sender_accept_connection_with_rights(pointer, descriptor, number))
         given_away(connection)
+
+    def authorize(self, ticket: int, rights: int) -> None:
+        """Lets a connection follow about which `on_authorize` was asked, with those of the rights that it may have.
+
+        `rights` is a sum of `Right`s. Raises `NotFoundError` if the connection waits no more.
+        """
+        with self._handle as pointer:
+            number = _arguments.whole("ticket", ticket)
+            check(self._library.sender_authorize(pointer, number, u32("rights", rights), None))
+
+    def refuse(self, ticket: int, reason: str = "") -> None:
+        """Refuses it. The reason is for the event, not for the peer."""
+        with self._handle as pointer:
+            number, text = _arguments.whole("ticket", ticket), _arguments.text("reason", reason)
+            check(self._library.sender_authorize(pointer, number, 0, text))
 
     def set_access_rules(self, rules: str) -> None:
         """Replaces the access rules. Readers that do not keep their rights are disconnected.
@@ -543,6 +561,8 @@ def set_observers(config: Config, handlers: Handlers, host: Host) -> None:
     """Sets the functions that receive events and log records."""
     if handlers.on_event is not None:
         config.set("set_event_handler", _callbacks.event, host.key, NO_FREE)
+    if handlers.on_authorize is not None:
+        config.set("set_authorize_handler", _callbacks.authorize, host.key, NO_FREE)
     config.set("set_log_handler", handlers.max_level(), _callbacks.log, host.key, NO_FREE)
 
 

@@ -20,6 +20,31 @@ class WalSync(NamedTuple):
     """For `SyncPolicy.GROUP`: the most bytes between syncs."""
 
 
+class AccessRequest(NamedTuple):
+    """A connection that asks to follow, about which the host decides with `Sender.authorize` or `Sender.refuse`."""
+
+    ticket: int
+    """What the answer names it by."""
+    reader_id: str
+    """The id that the reader claims."""
+    address: str
+    """The peer's address."""
+    identity: str
+    """Who the peer is, as far as the connection proves it, or ``none``."""
+    stream_id: Optional[bytes]
+    """The stream that the reader's position belongs to, 16 bytes; None if it names none."""
+    epoch: int
+    """The latest epoch that the reader has seen; 0 if it names none."""
+    sequence: int
+    """The last entry that the reader has."""
+    rights: int
+    """What it may have at most: the sum of its `Right`s."""
+    tls: bool
+    """Whether the connection is encrypted."""
+    handed: bool
+    """Whether the host handed it over."""
+
+
 class WriteGate(NamedTuple):
     """When a sender accepts entries: while at least `min_readers` connected readers are within a lag."""
 

@@ -73,3 +73,51 @@ def test_the_host_gives_rights():
         sender.accept_reader(theirs, "known", 0, r.Right.READ)
         wait_until(lambda: rights(sender, "known") == "read", "the reader")
         ours.close()
+
+
+def test_a_writer_is_who_it_is_expected_to_be(address):
+    events = Events()
+    with follow(address, Inbox(), writer_identity="certificate uid:0", on_event=events.append) as receiver:
+        assert events.wait(r.EventKind.DISCONNECTED).status == r.Status.NOT_AUTHORIZED
+        assert not receiver.connected
+    with pytest.raises(errors.InvalidArgumentError, match="column 1"):
+        r.Receiver("reader", address, Inbox(), writer_identity="nobody")
+
+
+def test_the_host_decides_at_once_or_later():
+    later, events = [], Events()
+    sender = None
+
+    def on_authorize(request):
+        if request.reader_id == "now":
+            sender.authorize(request.ticket, r.Right.READ | r.Right.ACK)
+        elif request.reader_id == "never":
+            sender.refuse(request.ticket, "it is not in the list")
+        elif request.reader_id == "raises":
+            raise ValueError("authorize")
+        else:
+            later.append(request)
+
+    sender = r.Sender(on_event=events.append, on_authorize=on_authorize, stop_timeout_ms=100)
+    with sender:
+        address = f"127.0.0.1:{sender.listen('127.0.0.1:0')}"
+        sequence = sender.replicate(b"x")
+        with (
+            follow(address, Inbox(), "now") as now,
+            follow(address, Inbox(), "never"),
+            follow(address, Inbox(), "raises"),
+            follow(address, Inbox(), "waits") as waits,
+        ):
+            now.wait_sequence(sequence, timeout=20)
+            assert rights(sender, "now") == "read,ack"
+            assert "it is not in the list" in events.wait(r.EventKind.REFUSED).message
+            wait_until(lambda: later, "the request")
+            request = later[-1]
+            assert (request.identity, request.tls, request.handed) == ("none", False, False)
+            assert (request.sequence, request.stream_id) == (0, None)
+            assert request.address.startswith("127.0.0.1:") and request.rights & r.Right.READ
+            sender.authorize(request.ticket, r.Right.READ)
+            waits.wait_sequence(sequence, timeout=20)
+            for answer in (lambda: sender.authorize(request.ticket, r.Right.READ), lambda: sender.refuse(4711)):
+                with pytest.raises(errors.NotFoundError):
+                    answer()

@@ -7,9 +7,11 @@
 //! - `rule`: one line of a table.
 //! - `words`: the words of a text, each with its place.
 //! - `rules`: a table from text, and which line of it decides.
+//! - `expected`: whom a reader takes for its writer.
 //! - `policy`: what a host has set, rules or none.
 
 pub(crate) mod applicant;
+pub(crate) mod expected;
 pub(crate) mod pattern;
 pub(crate) mod policy;
 pub(crate) mod rights;

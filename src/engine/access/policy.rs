@@ -44,6 +44,13 @@ impl AccessPolicy {
         Self { rules: Arc::new(rules), own: true }
     }
 
+    /// Every right for everyone, where the host's handler decides alone.
+    pub fn everyone() -> Self {
+        let rules = Rules::parse("* * * * read,ack,slot,hold,promote,monitor", "the rules for everyone");
+        // A test reads them.
+        Self { rules: Arc::new(rules.unwrap_or_default()), own: true }
+    }
+
     /// The default rules. `trusted_network`: everyone may follow who has no certificate of somebody else's.
     pub fn default_rules(trusted_network: bool) -> Self {
         let text = [DEFAULT_RULES, if trusted_network { TRUSTED_NETWORK } else { "" }].concat();
@@ -106,6 +113,7 @@ mod tests {
         let trusting = AccessPolicy::default_rules(true);
         assert_eq!(*trusting.rules, lines(&[DEFAULT_RULES, TRUSTED_NETWORK].concat()));
         assert_ne!(trusting, AccessPolicy::default());
+        assert_ne!(*AccessPolicy::everyone().rules, Rules::default());
     }
 
     /// The transports, credentials and details in which a connection can be right or wrong.

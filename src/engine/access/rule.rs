@@ -160,7 +160,9 @@ fn parse_rights(word: &RuleWord) -> Result<Rights, Wrong> {
     for name in text.split(',') {
         let Some(right) = Rights::named(name) else {
             let text = format!("unknown right \"{name}\"; it is deny, or some of {} with commas", Rights::all());
-            return Err(Wrong { column, text });
+            // Nothing stands after a last comma.
+            let last = word.column + word.symbols.len().saturating_sub(1);
+            return Err(Wrong { column: column.min(last), text });
         };
         rights |= right;
         column += name.chars().count() + 1;

@@ -131,6 +131,8 @@ static int32_t set_sender_option(replication_sender_config *config, const struct
         const struct place token = token_named(text(option, 0));
         return sender_config_set_token(config, PLACE(token), number(option, 1));
     }
+    if (IS("access_rules"))
+        return sender_config_set_access_rules(config, text(option, 0));
     if (IS("tls"))
         return sender_config_set_tls(config, path(option, 0), path(option, 1), path(option, 2));
     if (IS("groups"))

@@ -69,11 +69,11 @@ fn a_connection_that_may_follow_is_told_from_one_that_may_not() {
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("access.conf");
-    fs::write(&file, "* * * * read\n* * * * raed\n").unwrap();
+    fs::write(&file, "* * * * read\n* * * * reads\n").unwrap();
     let rules = text(&file);
     run(&["access", "test", "--rules", rules, "--reader-id", "r"])
         .exits(1)
-        .says("line 2, column 9: unknown right \"raed\"");
+        .says("line 2, column 9: unknown right \"reads\"");
     run(&["access", "test", "--rules", "/nowhere", "--reader-id", "r"]).exits(1).says("/nowhere");
     run(&["access", "test"]).exits(2).says("--reader-id");
     run(&["access", "test", "--reader-id", "r", "--address", "here"]).exits(2).says("neither unix nor an IP address");

@@ -93,6 +93,7 @@ pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &V
         "max_readers" => builder.max_readers(small(value)),
         "io_threads" => builder.io_threads(small(value)),
         "last_sequence" => builder.last_sequence(number(value)),
+        "access_rules" => builder.access_rules(text(value)),
         // 0 means the token's own epoch.
         "token" => builder.token(it.token(&value[0]), Some(number(&value[1])).filter(|epoch| *epoch != 0)),
         "tls" => {

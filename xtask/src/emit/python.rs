@@ -126,7 +126,7 @@ fn kind(c: &str) -> String {
 /// In a callback, a pointer to a structure or to a number that the callback sets says so.
 fn exact(c: &str) -> String {
     let pointee = c.trim_start_matches("const ").trim_end_matches('*').trim_end();
-    if c.ends_with('*') && pointee == "replication_event" {
+    if c.ends_with('*') && ["replication_event", "replication_access_request"].contains(&pointee) {
         format!("ctypes.POINTER({})", structure(pointee))
     } else if c == "size_t *" {
         "ctypes.POINTER(size)".to_owned()
