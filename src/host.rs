@@ -39,7 +39,7 @@ pub enum EventKind {
     /// - when: a reader was admitted
     /// - status: `OK`
     /// - sequence: its position
-    /// - detail: `protocol`: 1 or 2
+    /// - detail: `protocol`: 1 or 2; `rights`: what it may do
     ///
     /// # At a receiver
     /// - when: the handshake is done
@@ -53,16 +53,17 @@ pub enum EventKind {
     /// - when: its connection ended
     /// - status: `OK`: it closed, or the sender stops. `WRITE_FAILED`, `PEER_TIMEOUT`, `SEQUENCE_GAP`, `WAL_ROTATED`,
     ///   `IO` or `DAMAGED` (its entries could not be read from disk), `REPLACED`, `REMOVED`, `NOT_WRITER`,
-    ///   `INVALID_MSG`, `TRUNCATED`, `MESSAGE_TOO_SMALL`, `MESSAGE_TOO_LARGE`, or what the reader reported
+    ///   `NOT_AUTHORIZED` (the access rules changed), `INVALID_MSG`, `TRUNCATED`, `MESSAGE_TOO_SMALL`,
+    ///   `MESSAGE_TOO_LARGE`, or what the reader reported
     /// - sequence: the last entry sent whole
     /// - detail: `entries_sent`, `bytes_sent`
     ///
     /// # At a receiver
     /// - when: the connection ended, or could not be made
     /// - status: the reason: `IO`, `PEER_TIMEOUT`, `BAD_ADDRESS`, `BAD_DESCRIPTOR`, what the writer reported
-    ///   (`REPLACED`, `NOT_WRITER`, ...), or a status of the kinds below. `LINEAGE_CHANGED`: the address now has
-    ///   another node than the one that said which entries are gone, and is asked for them again. `OK`: the receiver
-    ///   stops
+    ///   (`REPLACED`, `NOT_WRITER`, ...), `NOT_AUTHORIZED` for a peer that is not the expected writer, or a status of
+    ///   the kinds below. `LINEAGE_CHANGED`: the address now has another node than the one that said which entries are
+    ///   gone, and is asked for them again. `OK`: the receiver stops
     /// - sequence: the last entry received
     Disconnected = 2,
     /// The writer refused a reader or a connection.
@@ -70,16 +71,16 @@ pub enum EventKind {
     /// # At a sender
     /// - when: a reader was refused, a connection could not be accepted, or a peer of another user came to an abstract
     ///   socket
-    /// - status: `NOT_WRITER`, `SEQUENCE_GAP`, `WAL_ROTATED`, `REGRESSED`, `DIVERGED`, `BUFFER_FULL`, `CLOSED`; `IO`
-    ///   when accepting failed, or the peer's user may not connect; `IO` or `DAMAGED` when the log on disk could not be
-    ///   read
+    /// - status: `NOT_AUTHORIZED`: it may not follow, and was not told why; `NOT_WRITER`, `SEQUENCE_GAP`,
+    ///   `WAL_ROTATED`, `REGRESSED`, `DIVERGED`, `BUFFER_FULL`, `CLOSED`; `IO` when accepting failed, or the peer's
+    ///   user may not connect; `IO` or `DAMAGED` when the log on disk could not be read
     /// - sequence: its position
-    /// - detail: for readers that name a later epoch, which are reported once a second: `suppressed`, how many were not
-    ///   reported since, if any
+    /// - detail: for readers that may not follow, of which 16 are reported a second, and for those that name a later
+    ///   epoch, of which one is: `suppressed`, how many were not reported since, if any
     ///
     /// # At a receiver
     /// - when: the writer refused this reader
-    /// - status: `NOT_WRITER`, `BUFFER_FULL`; `IO`, `DAMAGED`: its disk
+    /// - status: `NOT_WRITER`, `NOT_AUTHORIZED`, `BUFFER_FULL`; `IO`, `DAMAGED`: its disk
     /// - sequence: the last entry received
     Refused = 3,
     /// Entries are missing from `sequence` on.
