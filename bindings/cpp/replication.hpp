@@ -1934,6 +1934,7 @@ class sender
                                                        detail::sum(rights)));
     }
 
+    /// Likewise.
     void accept_connection(int descriptor, std::initializer_list<right> rights)
     {
         detail::check(sender_accept_connection_with_rights(raw_, descriptor, detail::sum(rights)));
