@@ -221,7 +221,7 @@ class Sender:
     ) -> None:
         """Streams to a reader whose Sync message the host has read. On success the library owns the connection.
 
-        `rights` is what it may do, a sum of `Right`s; None: what the access rules say.
+        `rights` is what it may do, a sum of `Right` values; None: what the access rules say.
         """
         name = _arguments.text("reader_id", reader_id)
         known = _arguments.whole("last_known_sequence", last_known_sequence)
@@ -251,7 +251,7 @@ class Sender:
     def authorize(self, ticket: int, rights: int) -> None:
         """Lets a connection follow about which `on_authorize` was asked, with those of the rights that it may have.
 
-        `rights` is a sum of `Right`s. Raises `NotFoundError` if the connection waits no more.
+        `rights` is a sum of `Right` values. Raises `NotFoundError` if the connection waits no more.
         """
         with self._handle as pointer:
             number = _arguments.whole("ticket", ticket)

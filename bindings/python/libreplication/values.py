@@ -38,7 +38,7 @@ class AccessRequest(NamedTuple):
     sequence: int
     """The last entry that the reader has."""
     rights: int
-    """What it may have at most: the sum of its `Right`s."""
+    """What it may have at most: the sum of its `Right` values."""
     tls: bool
     """Whether the connection is encrypted."""
     handed: bool
