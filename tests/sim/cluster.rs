@@ -327,9 +327,9 @@ impl Cluster {
             }
             let readers = cluster.readers.borrow();
             let whom = cluster.world.draw(|rng| rng.usize(..readers.len() + 1));
-            let id = readers.get(whom).map_or_else(|| "sneak".to_owned(), |reader| reader.id.clone());
+            let id = readers.get(whom).map_or_else(|| liar::SNEAK.to_owned(), |reader| reader.id.clone());
             drop(readers);
-            let (writer, lets_in) = (cluster.writer().node, cluster.guard == Some(Guard::LetsRead));
+            let (writer, lets_in) = (cluster.writer(), cluster.guard == Some(Guard::LetsRead));
             liar::sneak(&cluster.world, cluster.stranger, writer, id, lets_in);
             cluster.sneak();
         });

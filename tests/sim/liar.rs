@@ -57,14 +57,17 @@ pub fn lie(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, l
     });
 }
 
+/// The id of a stranger that uses no other reader's.
+pub const SNEAK: &str = "sneak";
+
 /// Connects under an id that may be another reader's, and acknowledges at every level what it was sent. The writer's rules
 /// say that it may read and no more, or, unless `lets_in`, nothing at all.
-pub fn sneak(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, lets_in: bool) {
+pub fn sneak(world: &Rc<World>, node: NodeId, writer: Rc<WriterHost>, reader_id: String, lets_in: bool) {
     let me = Rc::clone(world);
     world.scheduler.spawn(node, "sneak", move || {
-        let Ok(socket) = me.connect(&World::address(writer)) else { return };
+        let Ok(socket) = me.connect(&World::address(writer.node)) else { return };
         let offer = Offer { version: STREAM_VERSION, heartbeat_ms: 200, ..Offer::default() };
-        let sync = Sync { reader_id, last_known_sequence: 0, offer: Some(offer) };
+        let sync = Sync { reader_id: reader_id.clone(), last_known_sequence: 0, offer: Some(offer) };
         let mut hello = Vec::new();
         if message::encode_sync(&mut hello, &sync, false).is_err() || send(&*socket, &hello).is_err() {
             return;
@@ -83,6 +86,9 @@ pub fn sneak(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String,
             let positions = Positions { received: last, durable: last, applied: last };
             if send(&*socket, &StreamAck { positions, reply: false }.encode()).is_err() {
                 return;
+            }
+            if reader_id == SNEAK && writer.has_slot(SNEAK) {
+                return me.fail(format_args!("P4: a stranger that may only read has a slot"));
             }
         }
     });

@@ -281,6 +281,14 @@ impl WriterHost {
         Some((oldest(&sender), sender.current_sequence()))
     }
 
+    /// Whether its sender keeps a slot for this reader.
+    pub fn has_slot(&self, reader_id: &str) -> bool {
+        let sender = self.sender.borrow().upgrade().filter(|_| self.is_up());
+        sender
+            .and_then(|sender| sender.slots_json().ok())
+            .is_some_and(|slots| slots.contains(&format!("\"{reader_id}\"")))
+    }
+
     /// Whether an entry is in its files, as its disk shows: its sender may be in the middle of anything.
     pub fn has_on_disk(&self, sequence: u64) -> bool {
         let model = self.world.model.borrow();
