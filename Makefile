@@ -174,8 +174,8 @@ sim-mutants: ## show that the simulator finds each of its deliberate mistakes, a
 
 # Ordinary runs leave these out.
 .PHONY: test-minutes
-test-minutes: ## a minute of cut connections, and of a reader that stands still
-	$(TEST_RUST) --test it --test alone -- --ignored storm:: stalled_reader::
+test-minutes: ## minutes of cut connections, of a reader that stands still, and of a crowd
+	$(TEST_RUST) --test it --test alone -- --ignored storm:: stalled_reader:: crowd::
 
 .PHONY: test-scenarios
 test-scenarios: ## the scenarios of tests/scenarios in C++, Go, Python and Rust; those in C are among the C tests

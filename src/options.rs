@@ -53,6 +53,15 @@ impl<C: Clone> LiveConfig<C> {
         Ok(())
     }
 
+    /// Changes what is no number, if `change` takes it. Nothing is checked but that.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut C) -> Result<()>) -> Result<()> {
+        let mut current = self.current.lock();
+        let mut changed = C::clone(&current);
+        change(&mut changed)?;
+        *current = Arc::new(changed);
+        Ok(())
+    }
+
     fn find(&self, name: &str) -> Result<&'static LiveOption<C>> {
         self.options.iter().find(|option| option.name == name).ok_or_else(|| {
             let names: Vec<_> = self.options.iter().map(|option| option.name).collect();

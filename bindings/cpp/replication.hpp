@@ -1684,6 +1684,12 @@ class sender_config
                                              client_ca_file.c_str()));
     }
 
+    /// Refuses readers whose certificate is in a revocation list of this file. Call it after tls() with a `client_ca_file`.
+    sender_config &tls_crl_file(zstring_view crl_file)
+    {
+        return checked(sender_config_set_tls_crl_file(get(), crl_file.c_str()));
+    }
+
     /// Sets the function that receives events; an empty function: none.
     sender_config &event_handler(replication::event_handler handler)
     {
@@ -1748,6 +1754,31 @@ class sender_config
         detail::check(replication_write_gate_set_policy(raw, static_cast<std::uint32_t>(gate.policy),
                                                         detail::option_ms(gate.max_wait)));
         return checked(sender_config_set_write_gate(get(), raw));
+    }
+
+    /// Sets how many connections may be in their handshake at once. Where this limit or one of the two below is reached, the
+    /// connection that has waited longest there is closed for the one that comes.
+    sender_config &max_handshakes(std::size_t handshakes)
+    {
+        return checked(sender_config_set_max_handshakes(get(), handshakes));
+    }
+
+    /// Sets how many of them may come from one address; of IPv6, from one network of 64 bits.
+    sender_config &max_handshakes_per_address(std::size_t handshakes)
+    {
+        return checked(sender_config_set_max_handshakes_per_address(get(), handshakes));
+    }
+
+    /// Sets how many of them may come from one network: 24 bits of an IPv4 address, 48 of an IPv6 address.
+    sender_config &max_handshakes_per_network(std::size_t handshakes)
+    {
+        return checked(sender_config_set_max_handshakes_per_network(get(), handshakes));
+    }
+
+    /// Sets how many times in a second one address may connect, on average; 0: any number.
+    sender_config &max_connection_rate_per_address(std::uint32_t connections_per_second)
+    {
+        return checked(sender_config_set_max_connection_rate_per_address(get(), connections_per_second));
     }
 
     /// Sets how many calls of sender::on_acked() may be outstanding.
@@ -2064,6 +2095,21 @@ class sender
         return detail::read_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
             return sender_token(raw_, bytes, size, length);
         });
+    }
+
+    /// Replaces the certificates, for the connections that come. `recheck`: disconnects readers whose certificate would not be
+    /// accepted any more.
+    void set_tls(zstring_view certificate_chain_file, zstring_view private_key_file,
+                 zstring_view client_ca_file = nullptr, zstring_view crl_file = nullptr, bool recheck = false)
+    {
+        detail::check(sender_set_tls(raw_, certificate_chain_file.c_str(), private_key_file.c_str(),
+                                     client_ca_file.c_str(), crl_file.c_str(), recheck));
+    }
+
+    /// Reads the files of the certificates again.
+    void reload_tls(bool recheck = false)
+    {
+        detail::check(sender_reload_tls(raw_, recheck));
     }
 
     /// Changes an option of a sender that lives, by its name in docs/options.md. Throws `not_found` for any other name.
@@ -2586,6 +2632,20 @@ class receiver
         return detail::find_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
             return receiver_token(raw_, bytes, size, length);
         });
+    }
+
+    /// Replaces the certificates, for the next connection.
+    void set_tls(zstring_view ca_file, zstring_view server_name = nullptr,
+                 zstring_view certificate_chain_file = nullptr, zstring_view private_key_file = nullptr)
+    {
+        detail::check(receiver_set_tls(raw_, ca_file.c_str(), server_name.c_str(), certificate_chain_file.c_str(),
+                                       private_key_file.c_str()));
+    }
+
+    /// Reads the files of the certificates again, for the next connection.
+    void reload_tls()
+    {
+        detail::check(receiver_reload_tls(raw_));
     }
 
     /// Changes an option of a receiver that lives, by its name in docs/options.md. Throws `not_found` for any other name.

@@ -313,3 +313,40 @@ func TestADialHandlerMayWaitForItsContext(t *testing.T) {
 		t.Errorf("closing took %v", took)
 	}
 }
+
+func TestTLSIsRenewed(t *testing.T) {
+	checkLeaks(t)
+	id := newIdentity(t)
+	files := &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: id.caFile}
+	s, address := startSender(t, &replication.SenderConfig{TLS: files})
+	cfg, _ := follow(address, "writer")
+	cfg.TLS = &replication.ReceiverTLS{CAFile: id.caFile, CertificateFile: id.certFile, KeyFile: id.keyFile}
+	r := startReceiver(t, cfg)
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, "x")))
+	must(t, s.ReloadTLS(true))
+	must(t, s.SetTLS(files, true))
+	must(t, r.ReloadTLS())
+	must(t, r.SetTLS(cfg.TLS))
+	for _, err := range []error{
+		s.SetTLS(nil, false),
+		r.SetTLS(nil),
+		s.SetTLS(&replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.caFile}, false),
+		s.SetTLS(&replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: id.caFile, CRLFile: id.caFile}, false),
+		r.SetTLS(&replication.ReceiverTLS{CAFile: id.keyFile}),
+	} {
+		if !errors.Is(err, replication.ErrInvalidArgument) {
+			t.Error(err)
+		}
+	}
+	must(t, s.Disconnect("writer"))
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, "y")))
+	if _, err := replication.OpenSender(&replication.SenderConfig{
+		TLS: &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, CRLFile: id.caFile},
+	}); !errors.Is(err, replication.ErrInvalidState) && !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Error(err)
+	}
+	plain, _ := startSender(t, nil)
+	if err := plain.ReloadTLS(false); !errors.Is(err, replication.ErrInvalidState) {
+		t.Error(err)
+	}
+}

@@ -189,6 +189,23 @@ func (r *Receiver) BatchToken(applied int) (Token, error) {
 	return token, err
 }
 
+// SetTLS replaces the certificates of a receiver that has TLS, for its next connection.
+func (r *Receiver) SetTLS(tls *ReceiverTLS) error {
+	if tls == nil {
+		return invalid("set TLS", "the files are nil")
+	}
+	return withTexts("set TLS", func(t []*C.char) error {
+		return r.use("set TLS", func(p *C.replication_receiver) C.int32_t {
+			return C.lr_receiver_set_tls(p, t[0], t[1], t[2], t[3])
+		})
+	}, tls.CAFile, tls.ServerName, tls.CertificateFile, tls.KeyFile)
+}
+
+// ReloadTLS reads the files of the certificates again, for the next connection.
+func (r *Receiver) ReloadTLS() error {
+	return r.use("reload TLS", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_reload_tls(p) })
+}
+
 // SetOption changes an option of a receiver that lives, by its name in docs/options.md.
 func (r *Receiver) SetOption(name string, value uint64) error {
 	return callWithText("set option", name, func(name *C.char) error {

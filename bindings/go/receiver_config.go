@@ -92,7 +92,8 @@ type ReceiverConfig struct {
 	WAL *ReceiverWAL
 }
 
-// ReceiverTLS names the PEM files of a reader whose connections the library encrypts with TLS 1.3.
+// ReceiverTLS names the PEM files, or holds the PEM itself, of a reader whose connections the library encrypts with
+// TLS 1.3.
 type ReceiverTLS struct {
 	// CAFile holds the authorities of the writer's certificate.
 	CAFile string

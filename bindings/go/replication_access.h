@@ -165,6 +165,91 @@ replication_status sender_accept_reader_with_rights(
 replication_status sender_accept_connection_with_rights(
     replication_sender *sender, int fd, uint32_t rights);
 
+/* Certificates --------------------------------------------------------------------------------- */
+
+/**
+ * Refuses readers whose certificate is in a revocation list. Call it after sender_config_set_tls()
+ * with a `client_ca_file`. Each authority of a reader's certificate must have a list in the file.
+ * Returns `OK`; `INVALID_STATE` before that; `INVALID_ARGUMENT` for NULL, "", text that is not
+ * UTF-8 or an unusable file; `IO` for an unreadable file. A failure changes nothing. Default: none.
+ * - `crl_file`: lists in PEM (X509 CRL).
+ */
+replication_status sender_config_set_tls_crl_file(
+    replication_sender_config *config, const char *crl_file);
+
+/**
+ * Replaces the certificates of a sender that has TLS. The files are read now; in the place of a
+ * path the PEM itself may stand, a text with a line "-----BEGIN", as in sender_config_set_tls() and
+ * receiver_config_set_tls(). Connections that come use the new ones; connected readers stay.
+ * Returns `OK`; `INVALID_STATE` for a sender that was made without TLS; `INVALID_ARGUMENT` and `IO`
+ * as sender_config_set_tls(), which change nothing; `CLOSED` after sender_stop().
+ * - `certificate_chain_file`, `private_key_file`, `client_ca_file`: as for sender_config_set_tls().
+ * - `crl_file`: as for sender_config_set_tls_crl_file(), or NULL.
+ * - `recheck`: disconnects readers whose certificate would not be accepted any more
+ *   (NOT_AUTHORIZED).
+ */
+replication_status sender_set_tls(
+    replication_sender *sender, const char *certificate_chain_file, const char *private_key_file,
+    const char *client_ca_file, const char *crl_file, bool recheck);
+
+/**
+ * Reads the files of a sender's certificates, key and revocation lists again, when the host knows
+ * or suspects that they changed. Returns `OK`, or what sender_set_tls() does.
+ * - `recheck`: as for sender_set_tls(); it also finds certificates that have expired meanwhile.
+ */
+replication_status sender_reload_tls(replication_sender *sender, bool recheck);
+
+/**
+ * Replaces the certificates of a receiver that has TLS, for its next connection. The files are read
+ * now. Returns `OK`; `INVALID_STATE` for a receiver that was made without TLS; `INVALID_ARGUMENT`
+ * and `IO` as receiver_config_set_tls(), which change nothing; `CLOSED` after receiver_stop().
+ * - `ca_file`, `server_name`, `certificate_chain_file`, `private_key_file`: as for
+ *   receiver_config_set_tls().
+ */
+replication_status receiver_set_tls(
+    replication_receiver *receiver, const char *ca_file, const char *server_name,
+    const char *certificate_chain_file, const char *private_key_file);
+
+/**
+ * Reads the files of a receiver's authorities, certificate and key again, for its next connection.
+ * Returns `OK`, or what receiver_set_tls() does.
+ */
+replication_status receiver_reload_tls(replication_receiver *receiver);
+
+/* Strangers at the door ------------------------------------------------------------------------ */
+
+/**
+ * Sets how many connections may be in their handshake at once. Where this limit or one of the two
+ * below is reached, the connection that has waited longest there is closed for the one that comes
+ * (BUFFER_FULL); only while all have come within a quarter of a second, the one that comes is
+ * closed. The more there are, the less time each has. Returns `OK`; `INVALID_ARGUMENT` outside the
+ * range. Default: 256. At least: 1. At most: 65536.
+ */
+replication_status sender_config_set_max_handshakes(
+    replication_sender_config *config, size_t handshakes);
+
+/**
+ * Sets how many of them may come from one address; of IPv6, from one network of 64 bits. Returns
+ * `OK`; `INVALID_ARGUMENT` outside the range. Default: 128. At least: 1. At most: 65536.
+ */
+replication_status sender_config_set_max_handshakes_per_address(
+    replication_sender_config *config, size_t handshakes);
+
+/**
+ * Sets how many of them may come from one network: 24 bits of an IPv4 address, 48 of an IPv6
+ * address. Returns `OK`; `INVALID_ARGUMENT` outside the range. Default: 192. At least: 1. At most:
+ * 65536.
+ */
+replication_status sender_config_set_max_handshakes_per_network(
+    replication_sender_config *config, size_t handshakes);
+
+/**
+ * Sets how many times in a second one address may connect, on average; as many may come at once.
+ * Further connections are closed and reported. Returns `OK`. Default: 0, any number.
+ */
+replication_status sender_config_set_max_connection_rate_per_address(
+    replication_sender_config *config, uint32_t connections_per_second);
+
 #ifdef __cplusplus
 }
 #endif

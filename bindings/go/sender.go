@@ -399,6 +399,37 @@ func (s *Sender) Token() (Token, error) {
 	return token, err
 }
 
+// SetTLS replaces the certificates of a sender that has TLS, for the connections that come. With recheck it disconnects
+// readers whose certificate would not be accepted any more.
+func (s *Sender) SetTLS(tls *SenderTLS, recheck bool) error {
+	if tls == nil {
+		return invalid("set TLS", "the files are nil")
+	}
+	return withTexts("set TLS", func(t []*C.char) error {
+		return s.use("set TLS", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_set_tls(p, t[0], t[1], t[2], t[3], C._Bool(recheck))
+		})
+	}, tls.CertificateFile, tls.KeyFile, tls.ClientCAFile, tls.CRLFile)
+}
+
+// ReloadTLS reads the files of the certificates again. With recheck it disconnects readers as SetTLS does.
+func (s *Sender) ReloadTLS(recheck bool) error {
+	return s.use("reload TLS", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_reload_tls(p, C._Bool(recheck))
+	})
+}
+
+// withTexts makes a call with strings in C's memory, of which an empty one is NULL.
+func withTexts(op string, f func([]*C.char) error, given ...string) error {
+	b := &builder{op: op}
+	t := b.texts("a file", given...)
+	defer t.free()
+	if b.err != nil {
+		return b.err
+	}
+	return f(t.pointers)
+}
+
 // SetOption changes an option of a sender that lives, by its name in docs/options.md.
 func (s *Sender) SetOption(name string, value uint64) error {
 	return callWithText("set option", name, func(name *C.char) error {

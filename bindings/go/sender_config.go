@@ -62,6 +62,17 @@ type SenderConfig struct {
 	StopTimeout time.Duration
 	// MaxReaders is how many readers may be connected at once. Default 1024.
 	MaxReaders int
+	// MaxHandshakes is how many connections may be in their handshake at once. Where this limit or one of the two below is
+	// reached, the connection that has waited longest there is closed for the one that comes. Default 256.
+	MaxHandshakes int
+	// MaxHandshakesPerAddress is how many of them may come from one address; of IPv6, from one network of 64 bits. Default
+	// 128.
+	MaxHandshakesPerAddress int
+	// MaxHandshakesPerNetwork is how many of them may come from one network: 24 bits of an IPv4 address, 48 of an IPv6
+	// address. Default 192.
+	MaxHandshakesPerNetwork int
+	// MaxConnectionRatePerAddress is how many times in a second one address may connect, on average. Default: any number.
+	MaxConnectionRatePerAddress int
 	// IOThreads is the number of network threads. Default: one per two processors, at most four.
 	IOThreads int
 	// UnixSocketMode is the permissions of Unix sockets, whatever the umask. In the abstract namespace they decide which
@@ -96,7 +107,7 @@ type SenderConfig struct {
 	WAL *SenderWAL
 }
 
-// SenderTLS names the PEM files of a writer that encrypts its connections with TLS 1.3.
+// SenderTLS names the PEM files, or holds the PEM itself, of a writer that encrypts its connections with TLS 1.3.
 type SenderTLS struct {
 	// CertificateFile holds this writer's certificate, then those up to the readers' authority.
 	CertificateFile string
@@ -104,6 +115,8 @@ type SenderTLS struct {
 	KeyFile string
 	// ClientCAFile holds the authorities of the readers' certificates; "" means that readers need none.
 	ClientCAFile string
+	// CRLFile holds revocation lists, one of each authority; "" means that nothing is revoked.
+	CRLFile string
 }
 
 // A Group names readers. An id that ends with * stands for all ids with that prefix.
@@ -189,6 +202,18 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	b.count("MaxReaders", cfg.MaxReaders, func(n C.size_t) C.int32_t {
 		return C.lr_sender_config_set_max_readers(c, n)
 	})
+	b.count("MaxHandshakes", cfg.MaxHandshakes, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_handshakes(c, n)
+	})
+	b.count("MaxHandshakesPerAddress", cfg.MaxHandshakesPerAddress, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_handshakes_per_address(c, n)
+	})
+	b.count("MaxHandshakesPerNetwork", cfg.MaxHandshakesPerNetwork, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_handshakes_per_network(c, n)
+	})
+	b.count("MaxConnectionRatePerAddress", cfg.MaxConnectionRatePerAddress, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_connection_rate_per_address(c, C.uint32_t(within(int(n), 1<<31-1)))
+	})
 	b.count("IOThreads", cfg.IOThreads, func(n C.size_t) C.int32_t {
 		return C.lr_sender_config_set_io_threads(c, C.uint32_t(within(int(n), 1<<31-1)))
 	})
@@ -222,6 +247,11 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 		b.set("TLS", func() C.int32_t {
 			return C.lr_sender_config_set_tls(c, files.pointers[0], files.pointers[1], files.pointers[2])
 		})
+		if cfg.TLS.CRLFile != "" {
+			list := b.texts("TLS", cfg.TLS.CRLFile)
+			defer list.free()
+			b.set("TLS", func() C.int32_t { return C.lr_sender_config_set_tls_crl_file(c, list.pointers[0]) })
+		}
 	}
 	if cfg.AuthorizeHandler != nil {
 		b.set("AuthorizeHandler", func() C.int32_t { return C.lr_set_authorize_handler(c, register(hooks)) })

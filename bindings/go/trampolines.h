@@ -675,6 +675,51 @@ static inline int32_t lr_sender_accept_connection_with_rights(replication_sender
     return lr_library.sender_accept_connection_with_rights(sender, fd, rights);
 }
 
+static inline int32_t lr_sender_config_set_tls_crl_file(replication_sender_config *config, const char *crl_file)
+{
+    return lr_library.sender_config_set_tls_crl_file(config, crl_file);
+}
+
+static inline int32_t lr_sender_set_tls(replication_sender *sender, const char *certificate_chain_file, const char *private_key_file, const char *client_ca_file, const char *crl_file, bool recheck)
+{
+    return lr_library.sender_set_tls(sender, certificate_chain_file, private_key_file, client_ca_file, crl_file, recheck);
+}
+
+static inline int32_t lr_sender_reload_tls(replication_sender *sender, bool recheck)
+{
+    return lr_library.sender_reload_tls(sender, recheck);
+}
+
+static inline int32_t lr_receiver_set_tls(replication_receiver *receiver, const char *ca_file, const char *server_name, const char *certificate_chain_file, const char *private_key_file)
+{
+    return lr_library.receiver_set_tls(receiver, ca_file, server_name, certificate_chain_file, private_key_file);
+}
+
+static inline int32_t lr_receiver_reload_tls(replication_receiver *receiver)
+{
+    return lr_library.receiver_reload_tls(receiver);
+}
+
+static inline int32_t lr_sender_config_set_max_handshakes(replication_sender_config *config, size_t handshakes)
+{
+    return lr_library.sender_config_set_max_handshakes(config, handshakes);
+}
+
+static inline int32_t lr_sender_config_set_max_handshakes_per_address(replication_sender_config *config, size_t handshakes)
+{
+    return lr_library.sender_config_set_max_handshakes_per_address(config, handshakes);
+}
+
+static inline int32_t lr_sender_config_set_max_handshakes_per_network(replication_sender_config *config, size_t handshakes)
+{
+    return lr_library.sender_config_set_max_handshakes_per_network(config, handshakes);
+}
+
+static inline int32_t lr_sender_config_set_max_connection_rate_per_address(replication_sender_config *config, uint32_t connections_per_second)
+{
+    return lr_library.sender_config_set_max_connection_rate_per_address(config, connections_per_second);
+}
+
 static inline int32_t lr_replication_read_message(const uint8_t *buffer, size_t buffer_len, uint8_t *out_type, const uint8_t **out_payload, size_t *out_payload_len, size_t *out_consumed)
 {
     return lr_library.replication_read_message(buffer, buffer_len, out_type, out_payload, out_payload_len, out_consumed);

@@ -116,6 +116,12 @@ impl Receiver {
         Ok(self.core()?.set_option(name, value)?)
     }
 
+    /// Reads the files of the authorities, the certificate and the key again, for the next connection. After an error the old
+    /// ones stay in force. Fails with [`INVALID_STATE`](Status::InvalidState) without TLS.
+    pub fn reload_tls(&self) -> Result<()> {
+        Ok(self.core()?.reload_tls()?)
+    }
+
     /// Returns the value of an option that [`set_option`](Self::set_option) takes.
     pub fn option(&self, name: &str) -> Result<u64> {
         Ok(self.core()?.option(name)?)

@@ -123,6 +123,13 @@ impl Sender {
         Ok(self.core()?.authorize(ticket, Rights::empty(), reason)?)
     }
 
+    /// Reads the files of the certificates, the key and the revocation lists again. Connections that come use the new ones; with
+    /// `recheck`, connected readers whose certificate would not be accepted any more are disconnected. After an error the old
+    /// ones stay in force. Fails with [`INVALID_STATE`](Status::InvalidState) without TLS.
+    pub fn reload_tls(&self, recheck: bool) -> Result<()> {
+        Ok(self.core()?.reload_tls(recheck)?)
+    }
+
     /// Replaces the access rules, which [the documentation](https://github.com/libreplication/libreplication/blob/main/docs/access.md)
     /// describes. Readers that do not keep their rights are disconnected with
     /// [`NOT_AUTHORIZED`](Status::NotAuthorized). After an error, which names line and column, the rules are those of before.

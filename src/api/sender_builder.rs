@@ -48,6 +48,7 @@ pub struct SenderBuilder {
     token: Option<(Token, Option<u64>)>,
     identity: Option<(PathBuf, PathBuf)>,
     client_ca_file: Option<PathBuf>,
+    crl_file: Option<PathBuf>,
     access: Option<RulesSource>,
     authorize: Option<AuthorizeHandler>,
     handlers: Handlers,
@@ -69,6 +70,7 @@ impl Sender {
             token: None,
             identity: None,
             client_ca_file: None,
+            crl_file: None,
             access: None,
             authorize: None,
             handlers: Handlers::default(),
@@ -105,6 +107,33 @@ impl SenderBuilder {
     /// Sets how long the handshake of a new connection may take, TLS included. Default: 5 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.core.handshake_timeout = bounded(timeout);
+        self
+    }
+
+    /// Sets how many connections may be in their handshake at once. Where this limit or one of the two below is reached, the
+    /// connection that has waited longest there is closed for the one that comes. Default: 256. Range: 1 to 65 536.
+    pub fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.core.crowd.handshakes = handshakes;
+        self
+    }
+
+    /// Sets how many of them may come from one address; of IPv6, from one network of 64 bits. Default: 128. Range: 1 to
+    /// 65 536.
+    pub fn max_handshakes_per_address(mut self, handshakes: usize) -> Self {
+        self.core.crowd.per_address = handshakes;
+        self
+    }
+
+    /// Sets how many of them may come from one network: 24 bits of an IPv4 address, 48 of an IPv6 address. Default: 192.
+    /// Range: 1 to 65 536.
+    pub fn max_handshakes_per_network(mut self, handshakes: usize) -> Self {
+        self.core.crowd.per_network = handshakes;
+        self
+    }
+
+    /// Sets how many times in a second one address may connect, on average; as many may come at once. Default: 0, any number.
+    pub fn max_connection_rate_per_address(mut self, connections_per_second: u32) -> Self {
+        self.core.crowd.per_second = connections_per_second;
         self
     }
 
@@ -209,6 +238,13 @@ impl SenderBuilder {
     /// [`tls`](Self::tls). Default: readers need no certificate.
     pub fn tls_client_ca(mut self, client_ca_file: impl Into<PathBuf>) -> Self {
         self.client_ca_file = Some(client_ca_file.into());
+        self
+    }
+
+    /// Refuses readers whose certificate is in a revocation list of this PEM file, which has a list of each authority. Requires
+    /// [`tls_client_ca`](Self::tls_client_ca). Default: nothing is revoked.
+    pub fn tls_crl(mut self, crl_file: impl Into<PathBuf>) -> Self {
+        self.crl_file = Some(crl_file.into());
         self
     }
 
@@ -341,7 +377,8 @@ impl SenderBuilder {
     /// [`DIVERGED`](Status::Diverged) or [`REGRESSED`](Status::Regressed) if they do not match the configured position,
     /// [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Sender> {
-        let Self { mut core, storage, groups, token, identity, client_ca_file, access, authorize, handlers } = self;
+        let Self { mut core, storage, groups, token, identity, client_ca_file, crl_file, access, authorize, handlers } =
+            self;
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if core.io_threads > MAX_IO_THREADS {
             return invalid(format!("io_threads is {}, at most {MAX_IO_THREADS} are allowed", core.io_threads));
@@ -380,6 +417,10 @@ impl SenderBuilder {
                 Some(TlsServer::from_files(identity, client_ca_file.as_deref())?)
             }
         };
+        if let Some(crl_file) = crl_file {
+            let Some(tls) = &core.tls else { return invalid("tls_crl is set, and tls is not".into()) };
+            core.tls = Some(tls.with_crl_file(&crl_file)?);
+        }
         if !storage.dir.as_os_str().is_empty() {
             core.storage = Some(StorageConfig { dir: absolute(&storage.dir)?, ..storage });
         }

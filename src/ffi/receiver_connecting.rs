@@ -9,7 +9,7 @@ use super::callbacks::{Callback, ConnectFn, FreeFn};
 use super::guard::{guard, query};
 use super::receiver::ReceiverHandle;
 use super::receiver_config::{ReceiverConfigHandle, set};
-use crate::error::Status;
+use crate::error::{Result, Status};
 pub use crate::protocol::MAX_READER_ID_BYTES;
 use crate::receiver::config::{GapPolicy, ProtocolChoice};
 use crate::transport::{Address, IdentityFiles, TlsClient};
@@ -195,20 +195,36 @@ pub unsafe extern "C" fn receiver_config_set_tls(
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
-            let ca_file = path(ca_file, "ca_file")?;
-            let server_name = if server_name.is_null() { None } else { Some(text(server_name, "server_name")?) };
-            let identity = match (certificate_chain_file.is_null(), private_key_file.is_null()) {
-                (true, true) => None,
-                _ => Some(IdentityFiles {
-                    certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
-                    private_key_file: path(private_key_file, "private_key_file")?,
-                    insecure_permissions_allowed: core.insecure_permissions_allowed,
-                }),
-            };
-            core.tls = Some(TlsClient::from_files(ca_file, server_name, identity)?);
+            let insecure = core.insecure_permissions_allowed;
+            core.tls = Some(tls_client(ca_file, server_name, (certificate_chain_file, private_key_file), insecure)?);
             Ok(())
         })
     }
+}
+
+/// # Safety
+/// The texts are NULL or end with a NUL.
+pub(super) unsafe fn tls_client(
+    ca_file: *const c_char,
+    server_name: *const c_char,
+    (certificate_chain_file, private_key_file): (*const c_char, *const c_char),
+    insecure_permissions_allowed: bool,
+) -> Result<TlsClient> {
+    // SAFETY: the caller's promise.
+    let (ca_file, server_name, identity) = unsafe {
+        let ca_file = path(ca_file, "ca_file")?;
+        let server_name = if server_name.is_null() { None } else { Some(text(server_name, "server_name")?) };
+        let identity = match (certificate_chain_file.is_null(), private_key_file.is_null()) {
+            (true, true) => None,
+            _ => Some(IdentityFiles {
+                certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
+                private_key_file: path(private_key_file, "private_key_file")?,
+                insecure_permissions_allowed,
+            }),
+        };
+        (ca_file, server_name, identity)
+    };
+    TlsClient::from_files(ca_file, server_name, identity)
 }
 
 /// Sets the longest pause in milliseconds between attempts to connect. Pauses start shorter and grow, with jitter; a

@@ -13,7 +13,7 @@ use super::guard::{guard, query};
 use super::sender::SenderHandle;
 use super::sender_config::{SenderConfigHandle, set};
 use crate::engine::heartbeat;
-use crate::error::Status;
+use crate::error::{Result, Status};
 use crate::transport::{IdentityFiles, TlsServer};
 
 /// Sets how many readers may be connected at once; more are refused and reported. Returns `OK`; `INVALID_ARGUMENT` for
@@ -85,15 +85,31 @@ pub unsafe extern "C" fn sender_config_set_tls(
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
-            let identity = IdentityFiles {
-                certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
-                private_key_file: path(private_key_file, "private_key_file")?,
-                insecure_permissions_allowed: core.insecure_permissions_allowed,
-            };
-            core.tls = Some(TlsServer::from_files(identity, optional_path(client_ca_file, "client_ca_file")?)?);
+            let insecure = core.insecure_permissions_allowed;
+            core.tls = Some(tls_server(certificate_chain_file, private_key_file, client_ca_file, insecure)?);
             Ok(())
         })
     }
+}
+
+/// # Safety
+/// The texts are NULL or end with a NUL.
+pub(super) unsafe fn tls_server(
+    certificate_chain_file: *const c_char,
+    private_key_file: *const c_char,
+    client_ca_file: *const c_char,
+    insecure_permissions_allowed: bool,
+) -> Result<TlsServer> {
+    // SAFETY: the caller's promise.
+    let (identity, client_ca_file) = unsafe {
+        let identity = IdentityFiles {
+            certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
+            private_key_file: path(private_key_file, "private_key_file")?,
+            insecure_permissions_allowed,
+        };
+        (identity, optional_path(client_ca_file, "client_ca_file")?)
+    };
+    TlsServer::from_files(identity, client_ca_file)
 }
 
 /// Sets how many milliseconds the handshake of a connection may take, TLS included. Returns `OK`; `INVALID_ARGUMENT`

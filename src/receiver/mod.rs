@@ -298,6 +298,32 @@ impl Receiver {
         })
     }
 
+    /// Whether the host allows files that other users may change.
+    pub fn insecure_permissions_allowed(&self) -> bool {
+        self.config.get().insecure_permissions_allowed
+    }
+
+    /// Other certificates from the next connection on.
+    pub fn set_tls(&self, tls: TlsClient) -> Result<()> {
+        self.progress.life.borrow().check_open()?;
+        let addresses = Address::parse_list(&self.config.get().writer_addr)?;
+        addresses.iter().try_for_each(|address| tls.server_name(address).map(drop))?;
+        if let Some(unprotected) = tls.unprotected() {
+            self.report.event(Event::unprotected(unprotected));
+        }
+        self.config.replace(|config| {
+            *config.tls.as_mut().ok_or_else(plain)? = tls;
+            Ok(())
+        })
+    }
+
+    /// The authorities, the certificate and the key as their files have them now. A mistake in them leaves those in force.
+    pub fn reload_tls(&self) -> Result<()> {
+        self.progress.life.borrow().check_open()?;
+        let tls = self.config.get().tls.as_ref().ok_or_else(plain)?.reload()?;
+        self.set_tls(tls)
+    }
+
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
         Ok(text::json(&self.stats(self.check_running().is_ok())))
@@ -352,6 +378,10 @@ impl Receiver {
         })?;
         Ok((thread, has_ended))
     }
+}
+
+fn plain() -> Error {
+    Error::new(Status::InvalidState, "this receiver was made without TLS, and stays so")
 }
 
 /// Where a receiver begins: as the host configured, or where its local log resumes.

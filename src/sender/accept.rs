@@ -4,16 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::access::Via;
+use super::doorway::Doorway;
 use super::followers::Followers;
-use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
+use super::handshake::{self, ReaderService};
 use super::report::SenderReport;
 use super::tasks::{Task, Tasks};
 use crate::clock;
 use crate::engine::writer::life::Stage;
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::runtime::{self, sleep};
 use crate::transport::{Accepted, Listener, Stream};
@@ -28,14 +27,19 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Acceptor {
     pub(super) service: Arc<ReaderService>,
-    handshakes: Arc<Semaphore>,
+    doorway: Arc<Doorway>,
     pub(super) tasks: Arc<Tasks>,
 }
 
 impl Acceptor {
     pub(super) fn new(service: ReaderService) -> Self {
-        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-        Self { service: Arc::new(service), handshakes, tasks: Arc::default() }
+        let doorway = Doorway::new(&service.config.get());
+        Self { service: Arc::new(service), doorway, tasks: Arc::default() }
+    }
+
+    /// How many connections are in their handshake.
+    pub(super) fn handshakes(&self) -> usize {
+        self.doorway.count()
     }
 
     /// Accepts connections from a listener until the sender ends.
@@ -43,19 +47,16 @@ impl Acceptor {
         self.spawn(listen(self.clone(), listener));
     }
 
-    /// Serves a connection, unless too many handshakes are under way.
+    /// Serves a connection, unless too many handshakes have begun just now.
     pub(super) fn take(&self, stream: Stream, via: Via) -> Result<()> {
-        let permit = Arc::clone(&self.handshakes).try_acquire_owned().map_err(|_| {
-            Error::new(
-                Status::BufferFull,
-                format!("{} is refused: {MAX_HANDSHAKES} handshakes are under way", stream.peer()),
-            )
-        })?;
-        let stream = match &self.service.config.get().tls {
+        let config = self.service.config.get();
+        let (place, out) = self.doorway.enter(&stream, &config)?;
+        out.into_iter().for_each(|out| self.service.followers.report.refused_early(out));
+        let stream = match &config.tls {
             Some(tls) => tls.accept(stream)?,
             None => stream,
         };
-        self.spawn(handshake::serve(Arc::clone(&self.service), stream, via, permit));
+        self.spawn(handshake::serve(Arc::clone(&self.service), stream, via, place));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
 pub use super::access::{AccessRules, Question};
+pub use crate::engine::access::crowd::CrowdLimits;
 pub use crate::engine::access::policy::DEFAULT_RULES;
 pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
 pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
@@ -40,6 +41,8 @@ pub struct SenderConfig {
     pub stop_timeout: Duration,
     /// The most connected readers.
     pub max_readers: usize,
+    /// What connections are limited to whose handshake is under way.
+    pub crowd: CrowdLimits,
     /// Threads for the network; 0 = one for each two cores, at least one and at most four.
     pub io_threads: usize,
     /// The lineage to continue; `None` begins a new one.
@@ -146,6 +149,7 @@ impl Default for SenderConfig {
             peer_timeout: Duration::from_millis(10_000),
             stop_timeout: Duration::from_millis(5_000),
             max_readers: 1_024,
+            crowd: CrowdLimits::default(),
             io_threads: 0,
             lineage: None,
             last_sequence: 0,
@@ -187,6 +191,7 @@ impl SenderConfig {
         if self.max_readers == 0 {
             return invalid("max_readers must be at least 1".into());
         }
+        self.crowd.check()?;
         if self.max_pending_acks == 0 {
             return invalid("max_pending_acks must be at least 1".into());
         }

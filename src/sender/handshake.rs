@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::access::{self, LiveAccess, Via};
 use super::admission;
 use super::authorizations::Authorizations;
 use super::authorizer::AccessRequest;
 use super::config::SenderConfig;
+use super::doorway::HandshakePlace;
 use super::followers::Followers;
 use super::incoming::Incoming;
 use super::life::Life;
@@ -37,9 +38,6 @@ use crate::runtime::timeout;
 use crate::text::Quoted;
 use crate::transport::{FrameReader, Stream};
 
-/// The most handshakes under way at once. Further connections are closed at once.
-pub(super) const MAX_HANDSHAKES: usize = 256;
-
 /// The parts of a sender that the tasks of connections use.
 pub(super) struct ReaderService {
     pub(super) config: Arc<LiveConfig<SenderConfig>>,
@@ -56,8 +54,8 @@ pub(super) struct ReaderService {
 }
 
 /// Enough for all connected readers at once, and for those that connect and are refused meanwhile.
-fn max_farewells(max_readers: usize) -> usize {
-    max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)
+fn max_farewells(config: &SenderConfig) -> usize {
+    config.max_readers.saturating_add(config.crowd.handshakes).min(Semaphore::MAX_PERMITS)
 }
 
 impl ReaderService {
@@ -70,7 +68,7 @@ impl ReaderService {
     ) -> Self {
         let now = config.get();
         let access = LiveAccess::new(now.access_rules.clone(), now.trusted_network, authorizations.is_some());
-        let max_farewells = max_farewells(now.max_readers);
+        let max_farewells = max_farewells(&now);
         let farewells = Semaphore::new(max_farewells);
         Self {
             config,
@@ -84,18 +82,18 @@ impl ReaderService {
         }
     }
 
-    /// So many readers may be connected from now on. Only one thread at a time calls this.
-    pub(super) fn set_max_readers(&self, readers: usize) {
-        let most = max_farewells(readers);
+    /// Other limits from now on. Only one thread at a time calls this.
+    pub(super) fn set_limits(&self, config: &SenderConfig) {
+        let most = max_farewells(config);
         let more = most.saturating_sub(self.max_farewells.fetch_max(most, Ordering::Relaxed));
         self.farewells.add_permits(more);
     }
 }
 
 /// Serves a connection whose handshake is still to come.
-pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via, handshake: OwnedSemaphorePermit) {
+pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via, place: HandshakePlace) {
     let mut frames = FrameReader::default();
-    let limit = service.config.get().handshake_timeout;
+    let limit = place.time;
     let begun = clock::instant();
     let mut has_sent = false;
     // A sender that stops accepts no new readers, so it does not wait for a Sync.
@@ -108,11 +106,12 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via,
         has_sent = true;
         Some(read_opening(&mut frames, &stream).await)
     };
-    match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
-        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, begun, Some(handshake)).await,
+    let door = |place| Door { life: &service.followers.life, place: Some(place) };
+    match door(&place).unless(Stage::Draining, timeout(limit, hello)).await {
+        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, begun, Some(place)).await,
         Some(Ok(Some(Err(error)))) => {
             service.followers.report.protocol_error(stranger(&stream), &error);
-            unless_closed(&service.followers.life, send_last(&stream, &error_frame(&error))).await;
+            door(&place).unless(Stage::Closing, send_last(&stream, &error_frame(&error))).await;
         }
         // Nor is a peer that never sends anything.
         Some(Err(_)) if has_sent => {
@@ -138,6 +137,25 @@ pub(super) async fn serve_known(
 ) {
     let opening = Opening::known(reader_id, last_known_sequence);
     attach(service, stream, FrameReader::default(), opening, via, clock::instant(), None).await;
+}
+
+/// What ends a connection that is no reader's yet: its sender, or that its place is another one's.
+#[derive(Clone, Copy)]
+struct Door<'a> {
+    life: &'a Life,
+    place: Option<&'a HandshakePlace>,
+}
+
+impl Door<'_> {
+    /// The result of `work`, unless the sender reaches that stage or the connection's place is lost first.
+    async fn unless<T>(self, over: Stage, work: impl Future<Output = T>) -> Option<T> {
+        let Some(place) = self.place else { return unless(self.life, over, work).await };
+        tokio::select! {
+            biased;
+            done = unless(self.life, over, work) => done,
+            () = place.lost() => None,
+        }
+    }
 }
 
 /// The result of `work`, unless the sender closes its connections first.
@@ -170,11 +188,12 @@ async fn attach(
     opening: Opening,
     via: Via,
     begun: Instant,
-    handshake: Option<OwnedSemaphorePermit>,
+    place: Option<HandshakePlace>,
 ) {
     let ReaderService { lineage, followers, slots, .. } = &*service;
     let config = service.config.get();
     let Followers { log, life, report, readers, .. } = &**followers;
+    let door = Door { life, place: place.as_ref() };
     let (sync, v2) = (&opening.sync, opening.is_v2());
     let writer = Writer {
         lineage: *lineage,
@@ -185,11 +204,11 @@ async fn attach(
     };
     let decision = match access::judge(&service.access.policy(), via, &stream, &sync.reader_id) {
         Ok(decision) => decision,
-        Err(denied) => return deny(&service, &stream, &opening, &writer, denied).await,
+        Err(denied) => return deny(&service, door, &stream, &opening, &writer, denied).await,
     };
-    let rights = match ask_host(&service, &stream, &opening, via, &decision, begun).await {
+    let rights = match ask_host(&service, door, &stream, &opening, via, &decision, begun).await {
         Some(Ok(rights)) => rights,
-        Some(Err(denied)) => return deny(&service, &stream, &opening, &writer, denied).await,
+        Some(Err(denied)) => return deny(&service, door, &stream, &opening, &writer, denied).await,
         None => return,
     };
     let decision = Decision { rights, ..decision };
@@ -197,7 +216,7 @@ async fn attach(
     let reply = opening.reply(&writer);
     let admitted = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return refuse(&service, &stream, sync, &reply, refusal).await,
+        Err(refusal) => return refuse(&service, door, &stream, sync, &reply, refusal).await,
     };
     let (start, claim) = (admitted.start, admitted.claim);
     let greeting = match reply.accept(admitted.disclosed_hash()) {
@@ -221,9 +240,9 @@ async fn attach(
             reader.release();
             if error.status == Status::NotAuthorized {
                 let denied = Denied { error, may_monitor: rights.contains(Rights::MONITOR) };
-                return deny(&service, &reader.stream, &opening, &writer, denied).await;
+                return deny(&service, door, &reader.stream, &opening, &writer, denied).await;
             }
-            return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
+            return refuse(&service, door, &reader.stream, sync, &reply, error.into()).await;
         }
     };
     let mut registration = Registration { service: &service, reader: &reader, is_reported: false, ended: None };
@@ -232,12 +251,14 @@ async fn attach(
     // If the node stopped being the writer meanwhile, only the readers that were registered then were closed.
     if let Err(error) = life.check_open() {
         drop(registration);
-        return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
+        return refuse(&service, door, &reader.stream, sync, &reply, error.into()).await;
     }
-    // The same goes for the access rules.
-    if let Err(denied) = reader.recheck(&service.access.policy()) {
+    // The same goes for the certificates and the access rules.
+    let certified = service.config.get().tls.as_ref().map_or(Ok(()), |tls| tls.check(&reader.stream));
+    let certified = certified.map_err(|error| Denied { error, may_monitor: false });
+    if let Err(denied) = certified.and_then(|()| reader.recheck(&service.access.policy())) {
         drop(registration);
-        return deny(&service, &reader.stream, &opening, &writer, denied).await;
+        return deny(&service, door, &reader.stream, &opening, &writer, denied).await;
     }
     if let Some(slots) = slots {
         let (version, events) = slots.enter(&reader, claim, &start);
@@ -253,7 +274,7 @@ async fn attach(
             unless_closed(life, stored).await;
         }
     }
-    drop(handshake);
+    drop(place);
     report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 }, rights);
     registration.is_reported = true;
     let limits = PeerLimits {
@@ -275,10 +296,11 @@ async fn attach(
     send_farewell(&service, &reader.stream, &frame).await;
 }
 
-/// The rights that the host leaves a connection of those that the rules give it, or why it may not follow. `None`: the
-/// sender ends.
+/// The rights that the host leaves a connection of those that the rules give it, or why it may not follow. `None`: it ends
+/// meanwhile.
 async fn ask_host(
     service: &ReaderService,
+    door: Door<'_>,
     stream: &Stream,
     opening: &Opening,
     via: Via,
@@ -303,7 +325,7 @@ async fn ask_host(
     };
     let limit = service.config.get().handshake_timeout;
     let asked = timeout(limit.saturating_sub(clock::since(begun)), authorizations.ask(request));
-    let answer = unless(&service.followers.life, Stage::Draining, asked).await?;
+    let answer = door.unless(Stage::Draining, asked).await?;
     let refused = |text: String, rights: Rights| {
         let error = Error::new(Status::NotAuthorized, text);
         Some(Err(Denied { error, may_monitor: rights.contains(Rights::MONITOR) }))
@@ -359,21 +381,35 @@ impl Drop for Registration<'_> {
 }
 
 /// Answers a Sync with a refusal.
-async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
+async fn refuse(
+    service: &ReaderService,
+    door: Door<'_>,
+    stream: &Stream,
+    sync: &Sync,
+    reply: &Reply,
+    refusal: Refusal,
+) {
     service.followers.report.refused(ReaderLabel::new(&sync.reader_id, stream), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
-        unless_closed(&service.followers.life, send_last(stream, &frame)).await;
+        door.unless(Stage::Closing, send_last(stream, &frame)).await;
     }
 }
 
 /// Answers a Sync of a peer that may not follow. The reason is for the host alone.
-async fn deny(service: &ReaderService, stream: &Stream, opening: &Opening, writer: &Writer, denied: Denied) {
+async fn deny(
+    service: &ReaderService,
+    door: Door<'_>,
+    stream: &Stream,
+    opening: &Opening,
+    writer: &Writer,
+    denied: Denied,
+) {
     let report = &service.followers.report;
     report.refused(ReaderLabel::new(&opening.sync.reader_id, stream), &opening.sync, &denied.error);
     // The text is short, so encoding cannot fail.
     if let Ok(frame) = opening.deny(denied.may_monitor.then_some(writer)) {
-        unless_closed(&service.followers.life, send_last(stream, &frame)).await;
+        door.unless(Stage::Closing, send_last(stream, &frame)).await;
     }
 }
 
@@ -425,7 +461,8 @@ mod tests {
             poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
         };
         let all = service.farewells.available_permits();
-        assert_eq!(all, service.config.get().max_readers + MAX_HANDSHAKES);
+        let config = service.config.get();
+        assert_eq!(all, config.max_readers + config.crowd.handshakes);
         let others = service.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
         assert!(is_over().await);
         drop(others);

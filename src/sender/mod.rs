@@ -13,6 +13,7 @@ mod admission;
 mod authorizations;
 mod authorizer;
 pub mod config;
+mod doorway;
 mod followers;
 mod gate;
 mod handshake;
@@ -416,6 +417,44 @@ impl Sender {
         Token { stream_id, epoch, sequence: at.sequence, hash: at.hash }
     }
 
+    /// Whether the host allows files that other users may change.
+    pub fn insecure_permissions_allowed(&self) -> bool {
+        self.config.get().insecure_permissions_allowed
+    }
+
+    /// Other certificates from now on, for the connections that come. With `recheck`, connected readers whose certificate
+    /// would not be accepted any more are disconnected.
+    pub fn set_tls(&self, tls: TlsServer, recheck: bool) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        if let Some(unprotected) = tls.unprotected() {
+            self.report.event(Event::unprotected(unprotected));
+        }
+        self.config.replace(|config| {
+            let plain = || Error::new(Status::InvalidState, "this sender was made without TLS, and stays so");
+            *config.tls.as_mut().ok_or_else(plain)? = tls.clone();
+            Ok(())
+        })?;
+        for reader in self.followers.readers.connected().into_iter().filter(|_| recheck) {
+            if let Err(error) = tls.check(&reader.stream) {
+                reader.close(error.status, error.message);
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificates, the key and the revocation lists as their files have them now. A mistake in them leaves those in
+    /// force.
+    pub fn reload_tls(&self, recheck: bool) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        let plain = || Error::new(Status::InvalidState, "this sender was made without TLS");
+        let tls = self.config.get().tls.as_ref().ok_or_else(plain)?.reload()?;
+        self.set_tls(tls, recheck)
+    }
+
     /// The access rules as their file has them now. A mistake in it leaves those in force.
     pub fn reload_access_file(&self) -> Result<()> {
         self.set_access_rules(self.acceptor.service.access.reread()?)
@@ -435,7 +474,7 @@ impl Sender {
             let Followers { readers, acks, .. } = &*self.followers;
             acks.set_max_ordered(config.max_pending_acks);
             readers.set_bounds(config.max_readers, config.known_readers());
-            self.acceptor.service.set_max_readers(config.max_readers);
+            self.acceptor.service.set_limits(config);
             if let Some(storage) = &config.storage {
                 self.log.set_retention(storage.retain_bytes, storage.retain_age);
                 self.log.set_disk_timeout(storage.timeout);

@@ -45,6 +45,26 @@ pub(super) const OPTIONS: &[SenderOption] = &[
         set: |config, value| config.max_readers = count(value),
     },
     SenderOption {
+        name: "max_handshakes",
+        get: |config| Some(config.crowd.handshakes as u64),
+        set: |config, value| config.crowd.handshakes = count(value),
+    },
+    SenderOption {
+        name: "max_handshakes_per_address",
+        get: |config| Some(config.crowd.per_address as u64),
+        set: |config, value| config.crowd.per_address = count(value),
+    },
+    SenderOption {
+        name: "max_handshakes_per_network",
+        get: |config| Some(config.crowd.per_network as u64),
+        set: |config, value| config.crowd.per_network = count(value),
+    },
+    SenderOption {
+        name: "max_connection_rate_per_address",
+        get: |config| Some(config.crowd.per_second.into()),
+        set: |config, value| config.crowd.per_second = u32::try_from(value).unwrap_or(u32::MAX),
+    },
+    SenderOption {
         name: "max_pending_acks",
         get: |config| Some(config.max_pending_acks as u64),
         set: |config, value| config.max_pending_acks = count(value),

@@ -54,6 +54,8 @@ pub(super) struct SenderStats {
     total_readers_refused: u64,
     /// How often the access rules refused a connection, which `total_readers_refused` counts too.
     total_not_authorized: u64,
+    /// Connections in their handshake.
+    handshakes: usize,
     /// Connections that wait for the answer of the authorize handler; null without one.
     pending_authorizations: Option<usize>,
     /// How often a peer broke the protocol.
@@ -183,6 +185,7 @@ impl Sender {
             total_readers_cut_off: counters.cut_off_readers(),
             total_readers_refused: counters.refused_readers(),
             total_not_authorized: counters.not_authorized(),
+            handshakes: self.acceptor.handshakes(),
             pending_authorizations: self.acceptor.service.authorizations.as_ref().map(|waiting| waiting.count()),
             total_protocol_errors: counters.protocol_errors(),
             total_readers_forgotten: self.followers.readers.forgotten(),

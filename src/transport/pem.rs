@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::der::{self, USABLE};
 use crate::text::Escaped;
@@ -14,6 +14,16 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     match found {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("no certificate in PEM is in it{}", instead_of_certificate(file))),
+        Err(error) => Err(damaged(&error)),
+    }
+}
+
+/// The revocation lists in a file, or a text that says what is wrong with it.
+pub(super) fn revocation_lists(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let found = CertificateRevocationListDer::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(lists) if !lists.is_empty() => Ok(lists),
+        Ok(_) => Err("no revocation list in PEM (X509 CRL) is in it".into()),
         Err(error) => Err(damaged(&error)),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BufMut;
+use rustls::pki_types::CertificateDer;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -165,6 +166,22 @@ impl Stream {
     /// Where the peer comes from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// The certificates that the peer has shown under TLS, its own first.
+    pub(super) fn certificate_chain(&self) -> Vec<CertificateDer<'static>> {
+        match &self.kind {
+            StreamKind::Tls(tls) => tls.certificate_chain(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it is plain, or under TLS that began with these very files.
+    pub(super) fn is_under(&self, files: &Arc<Files>) -> bool {
+        match &self.kind {
+            StreamKind::Tls(tls) => tls.is_under(files),
+            _ => true,
+        }
     }
 
     /// Whether it is encrypted.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 use rustls::Connection;
+use rustls::pki_types::CertificateDer;
 
 use super::certificate;
 use super::socket::Socket;
@@ -128,6 +129,17 @@ impl Tls {
                 writable = self.socket.writable(), if pending => writable?,
             }
         }
+    }
+
+    pub(super) fn is_under(&self, files: &Arc<Files>) -> bool {
+        Arc::ptr_eq(&self.files, files)
+    }
+
+    /// The certificates that the peer has shown, its own first.
+    pub(super) fn certificate_chain(&self) -> Vec<CertificateDer<'static>> {
+        let session = self.session.lock();
+        let chain = session.connection.peer_certificates().unwrap_or_default().iter();
+        chain.map(|certificate| certificate.clone().into_owned()).collect()
     }
 
     /// The peer's certificate, after the handshake; `None` if it has none.

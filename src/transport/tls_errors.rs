@@ -1,8 +1,6 @@
 //! Texts for failures of TLS that name the file concerned and the remedy. rustls says what happened, but not whose
 //! mistake it is.
 
-use std::path::Path;
-
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::text::Quoted;
@@ -19,20 +17,13 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn of_server(chain: &Path, client_authorities: Option<&Path>) -> Self {
-        Self {
-            chain: Some(named("certificate_chain_file", chain)),
-            authorities: client_authorities.map(|file| named("client_ca_file", file)),
-            is_server: true,
-        }
+    /// Each is the argument and the path.
+    pub(super) fn of_server(chain: String, client_authorities: Option<String>) -> Self {
+        Self { chain: Some(chain), authorities: client_authorities, is_server: true }
     }
 
-    pub(super) fn of_client(authorities: &Path, chain: Option<&Path>) -> Self {
-        Self {
-            chain: chain.map(|file| named("certificate_chain_file", file)),
-            authorities: Some(named("ca_file", authorities)),
-            is_server: false,
-        }
+    pub(super) fn of_client(authorities: String, chain: Option<String>) -> Self {
+        Self { chain, authorities: Some(authorities), is_server: false }
     }
 
     fn chain(&self) -> &str {
@@ -47,10 +38,6 @@ impl Files {
     fn peer(&self) -> &'static str {
         if self.is_server { "reader" } else { "writer" }
     }
-}
-
-fn named(argument: &str, file: &Path) -> String {
-    format!("{argument} \"{}\"", file.display())
 }
 
 /// The text of a TLS error: what rustls says, followed by what it means here.
@@ -113,6 +100,10 @@ fn of_certificate(error: &CertificateError, files: &Files) -> Option<String> {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "names in subjectAltName count, not the common name; give server_name where the address has another name"
                 .into()
+        }
+        CertificateError::Revoked => format!("the {peer}'s certificate is in a revocation list (crl_file)"),
+        CertificateError::UnknownRevocationStatus => {
+            format!("crl_file has no list of the authority that issued the {peer}'s certificate")
         }
         CertificateError::BadSignature => {
             format!("an authority in {authorities} has the name of the {peer}'s issuer, but another key")

@@ -1,8 +1,11 @@
 //! Tests of what a process has as a whole: its memory, its allocator, its threads, its share of the machine. They run
 //! one at a time.
 
+#[path = "../it/certificates.rs"]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
 mod idle;
 mod memory_bounds;
 mod out_of_memory;

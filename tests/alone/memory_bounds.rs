@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::entry::Entries;
 use replication::receiver::config::{ApplyFailure, Handler, Place, ProtocolChoice};
-use replication::sender::config::SenderConfig;
+use replication::sender::config::{CrowdLimits, SenderConfig};
 
 use crate::alone;
+use crate::certificates::Authority;
 use crate::common::stage::{Stage, quick};
 use crate::common::wire::*;
 use crate::common::{Events, receiver_config, start, stat, until};
@@ -50,6 +51,35 @@ fn p5_unread_answers_do_not_pile_up() {
     assert!(grown < 24 << 20, "the sender grew by {grown} bytes");
     drop(peer);
     stage.finish();
+}
+
+/// P5: a connection that is in its handshake and says nothing, or begins to say something, costs little.
+#[test]
+fn p5_a_stranger_costs_little_memory() {
+    const STRANGERS: usize = 200;
+    let _alone = alone();
+    let authority = Authority::new("strangers");
+    // The most that may wait for its end: of a Sync, and of a TLS record.
+    let (sync, hello) = (header(16 * 1024, 0x12), [22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc]);
+    for (begin, tls, most) in [(&sync[..], None, 64 << 10), (&hello, Some(authority.strict_server()), 192 << 10)] {
+        let crowd = CrowdLimits { per_address: 256, per_network: 256, ..CrowdLimits::default() };
+        let config = SenderConfig { crowd, handshake_timeout: Duration::from_secs(60), tls, ..quick() };
+        let (sender, address, _) = crate::common::sender(config);
+        // What the first ones leave for the others is not theirs.
+        drop(Peer::connect(&address));
+        let before = resident();
+        let strangers: Vec<_> = (0..STRANGERS)
+            .map(|_| {
+                let mut peer = Peer::connect(&address);
+                peer.send(&[begin, &[0; 16_000]].concat());
+                peer
+            })
+            .collect();
+        until("all of them", || stat(sender.stats_json(), "handshakes").as_u64() == Some(STRANGERS as u64));
+        let grown = resident().saturating_sub(before);
+        assert!(grown < (STRANGERS * most) as u64, "the sender grew by {grown} bytes for {STRANGERS} strangers");
+        drop(strangers);
+    }
 }
 
 #[test]

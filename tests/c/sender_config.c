@@ -35,6 +35,10 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 0));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
     CHECK_OK(sender_config_set_max_readers(config, 1));
+    CHECK_OK(sender_config_set_max_handshakes(config, 65536));
+    CHECK_OK(sender_config_set_max_handshakes_per_address(config, 1));
+    CHECK_OK(sender_config_set_max_handshakes_per_network(config, 2));
+    CHECK_OK(sender_config_set_max_connection_rate_per_address(config, 0));
     CHECK_OK(sender_config_set_io_threads(config, 0));
     CHECK_OK(sender_config_set_io_threads(config, 2));
     CHECK_OK(sender_config_set_unix_socket_mode(config, 0));
@@ -72,6 +76,10 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_peer_timeout_ms(NULL, 1),
         sender_config_set_stop_timeout_ms(NULL, 1),
         sender_config_set_max_readers(NULL, 1),
+        sender_config_set_max_handshakes(NULL, 1),
+        sender_config_set_max_handshakes_per_address(NULL, 1),
+        sender_config_set_max_handshakes_per_network(NULL, 1),
+        sender_config_set_max_connection_rate_per_address(NULL, 1),
         sender_config_set_io_threads(NULL, 1),
         sender_config_set_unix_socket_mode(NULL, 0600),
         sender_config_set_token(NULL, PLACE(place), 1),
@@ -108,6 +116,10 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_INVALID(sender_config_set_min_heartbeat_ms(config, 0));
     CHECK_INVALID(sender_config_set_peer_timeout_ms(config, 0));
     CHECK_INVALID(sender_config_set_max_readers(config, 0));
+    CHECK_ERROR(sender_config_set_max_handshakes(config, 65537), REPLICATION_STATUS_INVALID_ARGUMENT, "1 to 65536");
+    CHECK_INVALID(sender_config_set_max_handshakes(config, 0));
+    CHECK_INVALID(sender_config_set_max_handshakes_per_address(config, 0));
+    CHECK_INVALID(sender_config_set_max_handshakes_per_network(config, 0));
     CHECK_ERROR(sender_config_set_io_threads(config, 100000), REPLICATION_STATUS_INVALID_ARGUMENT, "100000");
     CHECK_ERROR(sender_config_set_unix_socket_mode(config, 01777), REPLICATION_STATUS_INVALID_ARGUMENT, "1777");
     CHECK_ERROR(sender_config_set_token(config, NULL, 48, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");

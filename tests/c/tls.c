@@ -203,6 +203,51 @@ TEST(entries_go_over_tls_to_readers_with_a_certificate_only)
     events_free(events);
 }
 
-TEST_MAIN(CASE(sender_files_are_checked_when_they_are_set), CASE(receiver_files_are_checked_when_they_are_set),
-          CASE(a_key_that_others_may_read_or_change_is_refused),
+TEST(certificates_are_renewed_while_connections_live)
+{
+    const char *mode = getenv("TEST_MODE");
+    if (mode != NULL && strcmp(mode, "valgrind") == 0)
+        return;
+    write_files();
+    replication_sender_config *sender_config = sender_config_new();
+    CHECK_ERROR(sender_config_set_tls_crl_file(sender_config, files.text), REPLICATION_STATUS_INVALID_STATE, "first");
+    CHECK_OK(sender_config_set_tls(sender_config, files.chain, files.key, files.ca));
+    CHECK_ERROR(sender_config_set_tls_crl_file(sender_config, files.text), REPLICATION_STATUS_INVALID_ARGUMENT,
+                files.text);
+    CHECK_ERROR(sender_config_set_tls_crl_file(sender_config, files.missing), REPLICATION_STATUS_IO, files.missing);
+    CHECK_ERROR(sender_config_set_tls_crl_file(sender_config, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "crl_file");
+    replication_sender *sender = start_sender(sender_config);
+    struct inbox *inbox = inbox_new();
+    replication_receiver_config *config = receiver_config_for("writer.example", tcp_address(listen_tcp(sender)), inbox);
+    CHECK_OK(receiver_config_set_tls(config, files.ca, NULL, files.chain, files.key));
+    replication_receiver *receiver = start_receiver(config);
+    replicate_many(sender, 1);
+    wait_for(receiver, 1);
+    CHECK_OK(sender_reload_tls(sender, true));
+    CHECK_OK(sender_set_tls(sender, files.chain, files.key, files.ca, NULL, true));
+    CHECK_ERROR(sender_set_tls(sender, files.chain, files.text, NULL, NULL, false), REPLICATION_STATUS_INVALID_ARGUMENT,
+                files.text);
+    CHECK_ERROR(sender_set_tls(sender, files.chain, files.key, files.ca, files.text, false),
+                REPLICATION_STATUS_INVALID_ARGUMENT, files.text);
+    CHECK_INVALID(sender_set_tls(sender, NULL, files.key, NULL, NULL, false));
+    CHECK_OK(receiver_reload_tls(receiver));
+    CHECK_OK(receiver_set_tls(receiver, files.ca, "writer.example", files.chain, files.key));
+    CHECK_ERROR(receiver_set_tls(receiver, files.missing, NULL, NULL, NULL), REPLICATION_STATUS_IO, files.missing);
+    CHECK_OK(sender_remove_reader(sender, "writer.example"));
+    replicate_many(sender, 1);
+    wait_for(receiver, 2);
+    CHECK_OK(receiver_stop(receiver));
+    CHECK_STATUS(receiver_reload_tls(receiver), REPLICATION_STATUS_CLOSED);
+    CHECK_OK(sender_stop(sender));
+    CHECK_STATUS(sender_reload_tls(sender, false), REPLICATION_STATUS_CLOSED);
+    sender_free(sender);
+    receiver_free(receiver);
+    inbox_free(inbox);
+    sender = start_sender(NULL);
+    CHECK_STATUS(sender_reload_tls(sender, false), REPLICATION_STATUS_INVALID_STATE);
+    sender_free(sender);
+}
+
+TEST_MAIN(CASE(certificates_are_renewed_while_connections_live), CASE(sender_files_are_checked_when_they_are_set),
+          CASE(receiver_files_are_checked_when_they_are_set), CASE(a_key_that_others_may_read_or_change_is_refused),
           CASE(entries_go_over_tls_to_readers_with_a_certificate_only))

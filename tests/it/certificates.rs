@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use replication::transport::{IdentityFiles, TlsClient, TlsServer};
 
 /// An authority, and a directory for what it issues.
@@ -31,6 +31,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let file = dir.join("ca.pem");
         fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
         Self { dir, issuer: Issuer::new(params, key), file }
@@ -38,8 +39,14 @@ impl Authority {
 
     /// Issues a certificate for this DNS name or IP address.
     pub fn issue(&self, subject: &str) -> Identity {
+        self.issue_with(subject, |_| ())
+    }
+
+    /// The same with something else about it. It replaces the one that was issued for this name before.
+    pub fn issue_with(&self, subject: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![subject.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![subject.to_owned()]).unwrap();
+        change(&mut params);
         let chain = self.dir.join(format!("{subject}.pem"));
         fs::write(&chain, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
         let key_file = self.dir.join(format!("{subject}.key"));
@@ -47,6 +54,28 @@ impl Authority {
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&key_file).unwrap();
         file.write_all(key.serialize_pem().as_bytes()).unwrap();
         Identity { chain, key: key_file }
+    }
+
+    /// Writes the list of the certificates with these numbers, which are revoked.
+    pub fn revoke(&self, numbers: &[u64]) -> PathBuf {
+        let at = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = numbers.iter().map(|number| rcgen::RevokedCertParams {
+            serial_number: (*number).into(),
+            revocation_time: at,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: at,
+            next_update: rcgen::date_time_ymd(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let file = self.dir.join("crl.pem");
+        fs::write(&file, list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        file
     }
 
     /// A server with a certificate for 127.0.0.1.

@@ -8,7 +8,8 @@ use replication::protocol::control::{TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEA
 use replication::protocol::entry::Entries;
 use replication::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
 use replication::protocol::handshake::{Offer, Point, Sync};
-use replication::sender::config::{FullPolicy, SenderConfig};
+use replication::receiver::config::ReceiverConfig;
+use replication::sender::config::{CrowdLimits, FullPolicy, SenderConfig};
 
 use crate::common::stage::{SOON, Stage, quick};
 use crate::common::wire::*;
@@ -152,25 +153,37 @@ fn p5_a_silent_connection_does_not_hold_a_stop() {
     assert_eq!(silent.end(), "");
 }
 
+/// P4, P5: a crowd that says nothing is bounded, and keeps nobody outside, not even one of its own address.
 #[test]
-fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
-    let stage = Stage::new(SenderConfig { handshake_timeout: Duration::from_secs(3), ..quick() });
-    let mut silent: Vec<_> = (0..300).map(|_| Peer::connect(&stage.address)).collect();
-    // Those beyond the handshakes that may be under way at once are closed unheard.
+fn p4_p5_a_silent_crowd_keeps_nobody_outside() {
+    let limits = CrowdLimits { handshakes: 40, per_address: 20, ..CrowdLimits::default() };
+    let stage = Stage::new(SenderConfig { crowd: limits, handshake_timeout: PATIENCE, ..quick() });
+    let mut silent: Vec<_> = (0..20).map(|_| Peer::connect(&stage.address)).collect();
+    // The first of them has to go when it has been there for a moment.
+    let config =
+        ReceiverConfig { reconnect_interval: Duration::from_millis(50), ..receiver_config("honest", &stage.address) };
+    let (honest, ..) = receiver(config);
+    until("the honest one", || honest.is_connected());
     let refused = stage.events.wait_status(EventKind::Refused, Status::BufferFull);
-    assert!(refused.message.contains("256 handshakes"), "{refused:?}");
-    for peer in &mut silent {
-        assert_eq!(peer.hear_within(PATIENCE), Heard::End);
-    }
-    // A peer that had a place and sent nothing is no reader, and no event reports it.
+    assert!(refused.message.contains("max_handshakes"), "{refused:?}");
+    assert_eq!(silent[0].hear_within(PATIENCE), Heard::End);
+    // Those that lost a place, and those that came too early for one, are counted; nothing else is reported.
     let refused = stage.stat("total_readers_refused");
     until("all reports", || stage.events.count(EventKind::Refused) as u64 == refused);
-    assert!(refused >= 300 - 256, "{refused}");
     assert_eq!((stage.stat("total_protocol_errors"), stage.events.count(EventKind::ProtocolError)), (0, 0));
-    // Their places are free again.
-    let mut peer = Peer::connect(&stage.address);
-    assert!(peer.shake(&sync_v1("late", 0)).can_resume);
+    drop((silent, honest));
     stage.finish();
+}
+
+#[test]
+fn an_address_that_connects_too_often_is_turned_away() {
+    let limits = CrowdLimits { per_second: 2, ..CrowdLimits::default() };
+    let (_sender, address, events) = sender(SenderConfig { crowd: limits, ..quick() });
+    let mut peers: Vec<_> = (0..3).map(|_| Peer::connect(&address)).collect();
+    let refused = events.wait_status(EventKind::Refused, Status::BufferFull);
+    assert!(refused.message.contains("more than 2 times a second"), "{refused:?}");
+    assert_eq!(peers[2].hear_within(PATIENCE), Heard::End);
+    assert!(peers[0].shake(&sync_v1("first", 0)).can_resume && peers[1].shake(&sync_v1("second", 0)).can_resume);
 }
 
 fn refusing() -> SenderConfig {

@@ -34,4 +34,5 @@ mod strangers_text;
 mod stream;
 mod tls;
 mod tls_files;
+mod tls_live;
 mod two_processes;

@@ -250,6 +250,10 @@ fn options_that_do_not_fit_are_refused_by_name() {
     sender(|it| it.buffer_bytes(1), "buffer_bytes");
     sender(|it| it.write_timeout(Duration::ZERO), "write_timeout");
     sender(|it| it.max_readers(0), "max_readers");
+    sender(|it| it.max_handshakes(0), "max_handshakes is 0");
+    sender(|it| it.max_handshakes_per_address(65_537), "max_handshakes_per_address");
+    sender(|it| it.max_handshakes_per_network(0), "max_handshakes_per_network");
+    sender(|it| it.max_connection_rate_per_address(5).tls_crl("list.pem"), "tls_crl");
     sender(|it| it.io_threads(257), "io_threads");
     sender(|it| it.max_pending_acks(0), "max_pending_acks");
     sender(|it| it.unix_socket_mode(0o1777), "unix_socket_mode");

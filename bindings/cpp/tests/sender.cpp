@@ -79,6 +79,10 @@ TEST(every_option_is_taken)
         .peer_timeout(1min)
         .stop_timeout(0ms)
         .max_readers(10)
+        .max_handshakes(8)
+        .max_handshakes_per_address(4)
+        .max_handshakes_per_network(6)
+        .max_connection_rate_per_address(100)
         .io_threads(1)
         .unix_socket_mode(0660)
         .token(replication::token::parse("01020300000000000000000000000000:4:41:0000000000000000"))
@@ -127,6 +131,9 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "timeout_ms", config.peer_timeout(0ms));
     CHECK_THROWS(invalid, "negative", config.stop_timeout(-1ms));
     CHECK_THROWS(invalid, "readers", config.max_readers(0));
+    CHECK_THROWS(invalid, "1 to 65536", config.max_handshakes(0));
+    CHECK_THROWS(invalid, "per_address", config.max_handshakes_per_address(65537));
+    CHECK_THROWS(invalid, "per_network", config.max_handshakes_per_network(0));
     CHECK_THROWS(invalid, "256", config.io_threads(257));
     CHECK_THROWS(invalid, "1777", config.unix_socket_mode(01777));
     CHECK_THROWS(invalid, "", config.add_group("", {"a"}));

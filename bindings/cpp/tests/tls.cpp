@@ -99,3 +99,31 @@ TEST(files_that_cannot_be_used_are_named)
     CHECK_THROWS(status::invalid_argument, "", reading.tls(pem.ca, "no name"));
     CHECK_THROWS(status::invalid_argument, "", reading.tls(pem.ca, nullptr, pem.chain));
 }
+
+TEST(certificates_are_renewed_while_connections_live)
+{
+    const files pem;
+    replication::sender_config sending;
+    CHECK_THROWS(status::invalid_state, "comes first", sending.tls_crl_file(pem.text));
+    sending.tls(pem.chain, pem.key, pem.ca);
+    CHECK_THROWS(status::invalid_argument, "crl_file", sending.tls_crl_file(pem.text));
+    host::writer writer(sending);
+    auto config = host::reader_config(writer.address, "writer.example");
+    config.tls(pem.ca, nullptr, pem.chain, pem.key);
+    host::reader reader(std::move(config));
+    writer.sender.replicate("one");
+    host::wait_for(reader.receiver, 1);
+    writer.sender.reload_tls(true);
+    writer.sender.set_tls(pem.chain, pem.key, pem.ca, nullptr, true);
+    reader.receiver.reload_tls();
+    reader.receiver.set_tls(pem.ca, "writer.example", pem.chain, pem.key);
+    CHECK_THROWS(status::invalid_argument, "private_key_file", writer.sender.set_tls(pem.chain, pem.text));
+    CHECK_THROWS(status::invalid_argument, "crl_file", writer.sender.set_tls(pem.chain, pem.key, pem.ca, pem.text));
+    CHECK_THROWS(status::io, "missing.pem", reader.receiver.set_tls(harness::temp_path("missing.pem")));
+    writer.sender.remove_reader("writer.example");
+    writer.sender.replicate("two");
+    host::wait_for(reader.receiver, 2);
+    host::writer plain;
+    CHECK_THROWS(status::invalid_state, "without TLS", plain.sender.reload_tls());
+    CHECK_THROWS(status::invalid_state, "without TLS", host::reader(plain.address).receiver.reload_tls());
+}

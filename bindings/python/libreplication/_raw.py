@@ -247,6 +247,17 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_writer_identity": (status, pointer, text),
     "sender_accept_reader_with_rights": (status, pointer, descriptor, text, u64, u32),
     "sender_accept_connection_with_rights": (status, pointer, descriptor, u32),
+    # Certificates
+    "sender_config_set_tls_crl_file": (status, pointer, text),
+    "sender_set_tls": (status, pointer, text, text, text, text, flag),
+    "sender_reload_tls": (status, pointer, flag),
+    "receiver_set_tls": (status, pointer, text, text, text, text),
+    "receiver_reload_tls": (status, pointer),
+    # Strangers at the door
+    "sender_config_set_max_handshakes": (status, pointer, size),
+    "sender_config_set_max_handshakes_per_address": (status, pointer, size),
+    "sender_config_set_max_handshakes_per_network": (status, pointer, size),
+    "sender_config_set_max_connection_rate_per_address": (status, pointer, u32),
     # Messages of protocol v1, over the caller's buffers
     "replication_read_message": (status, pointer, size, pointer, pointer, pointer, pointer),
     "replication_write_message": (status, u8, pointer, size, pointer, size, pointer),

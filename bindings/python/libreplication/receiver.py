@@ -130,10 +130,7 @@ class Receiver:
                 # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
             if tls is not None:
-                name = None if tls.server_name is None else _arguments.text("server_name", tls.server_name)
-                chain = optional_path("certificate_chain_file", tls.certificate_chain_file)
-                key = optional_path("private_key_file", tls.private_key_file)
-                config.set("set_tls", _arguments.path("ca_file", tls.ca_file), name, chain, key)
+                config.set("set_tls", *tls_files(tls))
             set_log(config, wal_dir, wal_sync)
             observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("receiver", logger, observer)
@@ -233,6 +230,17 @@ class Receiver:
         count = _arguments.count("applied", applied)
         return read_token(self._handle, self._library.receiver_batch_token, count)
 
+    def set_tls(self, tls: ReceiverTls) -> None:
+        """Replaces the certificates of a receiver that has TLS, for its next connection."""
+        files = tls_files(tls)
+        with self._handle as pointer:
+            check(self._library.receiver_set_tls(pointer, *files))
+
+    def reload_tls(self) -> None:
+        """Reads the files of the certificates again, for the next connection."""
+        with self._handle as pointer:
+            check(self._library.receiver_reload_tls(pointer))
+
     def set_option(self, name: str, value: int) -> None:
         """Changes an option of a receiver that lives, by its name in ``docs/options.md``."""
         with self._handle as pointer:
@@ -313,3 +321,13 @@ def _set_handler(config: Config, handlers: Handlers, host: Host, kind: str, hand
         config.set("set_ingest_batch_handler", max_entries, _callbacks.ingest_batch, host.key, NO_FREE)
     else:
         config.set("set_ingest_handler", _callbacks.ingest, host.key, NO_FREE)
+
+
+def tls_files(tls: ReceiverTls) -> Tuple[Optional[bytes], ...]:
+    """Returns the arguments of receiver_config_set_tls()."""
+    return (
+        _arguments.path("ca_file", tls.ca_file),
+        None if tls.server_name is None else _arguments.text("server_name", tls.server_name),
+        optional_path("certificate_chain_file", tls.certificate_chain_file),
+        optional_path("private_key_file", tls.private_key_file),
+    )

@@ -52,6 +52,10 @@ class Sender:
         peer_timeout_ms: Optional[int] = None,
         stop_timeout_ms: Optional[int] = None,
         max_readers: Optional[int] = None,
+        max_handshakes: Optional[int] = None,
+        max_handshakes_per_address: Optional[int] = None,
+        max_handshakes_per_network: Optional[int] = None,
+        max_connection_rate_per_address: Optional[int] = None,
         io_threads: Optional[int] = None,
         unix_socket_mode: Optional[int] = None,
         access_rules: Optional[str] = None,
@@ -99,13 +103,23 @@ class Sender:
                 "slot_max_bytes": slot_max_bytes,
                 "slot_expiry_ms": slot_expiry_ms,
             }
-            sizes = {"buffer_size": buffer_size, "max_readers": max_readers, "max_pending_acks": max_pending_acks}
+            sizes = {
+                "buffer_size": buffer_size,
+                "max_readers": max_readers,
+                "max_pending_acks": max_pending_acks,
+                "max_handshakes": max_handshakes,
+                "max_handshakes_per_address": max_handshakes_per_address,
+                "max_handshakes_per_network": max_handshakes_per_network,
+            }
             set_numbers(config, numbers, _arguments.whole)
             set_numbers(config, sizes, _arguments.count)
             if full_policy is not None:
                 config.set(
                     "set_full_policy", u32("full_policy", full_policy), _arguments.whole("full_wait_ms", full_wait_ms)
                 )
+            if max_connection_rate_per_address is not None:
+                rate = u32("max_connection_rate_per_address", max_connection_rate_per_address)
+                config.set("set_max_connection_rate_per_address", rate)
             if io_threads is not None:
                 config.set("set_io_threads", u32("io_threads", io_threads))
             if unix_socket_mode is not None:
@@ -126,6 +140,8 @@ class Sender:
                 chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
                 key = _arguments.path("private_key_file", tls.private_key_file)
                 config.set("set_tls", chain, key, optional_path("client_ca_file", tls.client_ca_file))
+                if tls.crl_file is not None:
+                    config.set("set_tls_crl_file", _arguments.path("crl_file", tls.crl_file))
             for name, members in (groups or {}).items():
                 ids = [_arguments.text("reader_ids", member) for member in members]
                 config.set("add_group", _arguments.text("group", name), (ctypes.c_char_p * len(ids))(*ids), len(ids))
@@ -386,6 +402,22 @@ class Sender:
         """Sets whether this node is the writer, as a new sender is."""
         with self._handle as pointer:
             check(self._library.sender_set_writable(pointer, bool(writable)))
+
+    def set_tls(self, tls: SenderTls, recheck: bool = False) -> None:
+        """Replaces the certificates of a sender that has TLS, for the connections that come.
+
+        With `recheck` it disconnects readers whose certificate would not be accepted any more.
+        """
+        chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
+        key = _arguments.path("private_key_file", tls.private_key_file)
+        ca, crl = optional_path("client_ca_file", tls.client_ca_file), optional_path("crl_file", tls.crl_file)
+        with self._handle as pointer:
+            check(self._library.sender_set_tls(pointer, chain, key, ca, crl, bool(recheck)))
+
+    def reload_tls(self, recheck: bool = False) -> None:
+        """Reads the files of the certificates again. `recheck` is as for `set_tls`."""
+        with self._handle as pointer:
+            check(self._library.sender_reload_tls(pointer, bool(recheck)))
 
     def set_option(self, name: str, value: int) -> None:
         """Changes an option of a sender that lives, by its name in ``docs/options.md``."""

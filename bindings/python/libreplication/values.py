@@ -61,12 +61,14 @@ class WriteGate(NamedTuple):
 
 
 class SenderTls(NamedTuple):
-    """The PEM files for TLS 1.3."""
+    """The PEM files for TLS 1.3, or the PEM itself in their place."""
 
     certificate_chain_file: Path
     private_key_file: Path
     client_ca_file: Optional[Path] = None
     """Readers need a certificate of one of these authorities; None: they need none."""
+    crl_file: Optional[Path] = None
+    """Revocation lists, one of each authority; None: nothing is revoked."""
 
 
 class Acked(NamedTuple):
@@ -77,7 +79,7 @@ class Acked(NamedTuple):
 
 
 class ReceiverTls(NamedTuple):
-    """The PEM files for TLS 1.3, and the name of the writer."""
+    """The PEM files for TLS 1.3, or the PEM itself in their place, and the name of the writer."""
 
     ca_file: Path
     """The writer must have a certificate of one of these authorities."""

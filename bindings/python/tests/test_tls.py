@@ -92,3 +92,29 @@ def test_files_that_cannot_be_used_are_named(files, tmp_path):
     for tls in (r.ReceiverTls(text), r.ReceiverTls(ca, "no name"), r.ReceiverTls(ca, None, chain)):
         with pytest.raises(errors.InvalidArgumentError):
             r.Receiver("reader", "127.0.0.1:1", print, tls=tls)
+
+
+def test_certificates_are_renewed_while_connections_live(files):
+    ca, chain, key, text = files
+    inbox = Inbox()
+    with r.Sender(tls=r.SenderTls(chain, key, ca), stop_timeout_ms=100) as sender:
+        address = f"127.0.0.1:{sender.listen('127.0.0.1:0')}"
+        tls = r.ReceiverTls(ca, None, chain, key)
+        with follow(address, inbox, "writer.example", tls=tls) as receiver:
+            receiver.wait_sequence(sender.replicate(b"one"), timeout=20)
+            sender.reload_tls(recheck=True)
+            sender.set_tls(r.SenderTls(chain, key, ca), recheck=True)
+            receiver.reload_tls()
+            receiver.set_tls(tls)
+            for refused in (
+                lambda: sender.set_tls(r.SenderTls(chain, text)),
+                lambda: sender.set_tls(r.SenderTls(chain, key, ca, text)),
+                lambda: receiver.set_tls(r.ReceiverTls(text)),
+                lambda: r.Sender(tls=r.SenderTls(chain, key, ca, text)),
+            ):
+                with pytest.raises(errors.InvalidArgumentError):
+                    refused()
+            sender.remove_reader("writer.example")
+            receiver.wait_sequence(sender.replicate(b"two"), timeout=20)
+    with r.Sender() as plain, pytest.raises(errors.InvalidStateError):
+        plain.reload_tls()

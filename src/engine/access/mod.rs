@@ -9,8 +9,10 @@
 //! - `rules`: a table from text, and which line of it decides.
 //! - `expected`: whom a reader takes for its writer.
 //! - `policy`: what a host has set, rules or none.
+//! - `crowd`: who gets a place for a handshake.
 
 pub(crate) mod applicant;
+pub(crate) mod crowd;
 pub(crate) mod expected;
 pub(crate) mod pattern;
 pub(crate) mod policy;
