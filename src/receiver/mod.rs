@@ -32,6 +32,7 @@ use crate::engine::lineage::{KnownHistory, Membership, Verdict, find};
 use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
+use crate::log::Mark;
 use crate::log::disk::position::PositionFile;
 use crate::options::LiveConfig;
 use crate::protocol::entry::UNKNOWN_HISTORY;
@@ -255,9 +256,14 @@ impl Receiver {
         if place.sequence == sequence {
             return Ok(place.hash);
         }
-        let stored =
-            self.local.as_ref().and_then(|local| local.disk()).map(|disk| disk.locate(sequence)).transpose()?;
-        Ok(stored.flatten().map_or(UNKNOWN_HISTORY, |mark| mark.hash))
+        let Some(disk) = self.local.as_ref().and_then(|local| local.disk()) else { return Ok(UNKNOWN_HISTORY) };
+        // A log that catches up with its host may have got entries of another history than the host's, which shows when it is
+        // there.
+        let is_the_hosts = |log: Mark| place.hash == UNKNOWN_HISTORY || log.hash == place.hash;
+        if !disk.locate(place.sequence)?.is_some_and(is_the_hosts) {
+            return Ok(UNKNOWN_HISTORY);
+        }
+        Ok(disk.locate(sequence)?.map_or(UNKNOWN_HISTORY, |mark| mark.hash))
     }
 
     /// Stops calling the handler; when it returns, no handler runs (unless called from it).

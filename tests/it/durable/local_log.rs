@@ -106,7 +106,9 @@ fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     drop(reader);
     // The log has not kept what came then.
     let (reader, _, _) = receiver(receiver_config("reader", &address));
-    write(&first, 20);
+    write(&first, 10);
+    let at_90 = first.token();
+    write(&first, 10);
     reader.wait_sequence(100, PATIENCE).unwrap();
     let token = reader.token().unwrap();
     drop(reader);
@@ -129,6 +131,8 @@ fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     assert_eq!(reader.wait_sequence(101, PATIENCE).unwrap_err().status, Status::Diverged);
     let diverged = events.wait_status(EventKind::Diverged, Status::Diverged);
     assert_eq!((diverged.sequence, applied.sequences()), (100, Vec::new()), "{}", diverged.message);
+    // What the log has got of the other history says nothing about entries that the host has applied.
+    assert_eq!(reader.wait_token(&at_90, PATIENCE), Ok(()));
 }
 
 /// A writer that is behind the host is refused, also when it is not behind the host's local log.
