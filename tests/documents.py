@@ -156,10 +156,12 @@ def sqlite_session(session: Session) -> None:
     for number, transaction in enumerate(transactions, 1):
         writer.type(transaction)
         writer.prints(f"committed {number}")
+    # Quoted, because a random blob may have a line break in it.
     tables = "SELECT * FROM customer; SELECT * FROM product; SELECT * FROM purchase"
-    wanted = session.run(f"sqlite3 main.db {shlex.quote(tables)}")
+    content = "sqlite3 -quote {} " + shlex.quote(tables)
+    wanted = session.run(content.format("main.db"))
     assert len(wanted.splitlines()) == 3, wanted
-    until(lambda: session.run(f"sqlite3 copy.db {shlex.quote(tables)} || true") == wanted, lambda: "the copy differs")
+    until(lambda: session.run(f"{content.format('copy.db')} || true") == wanted, lambda: "the copy differs")
     writer.ends(signal.SIGINT)
     reader.ends(signal.SIGINT)
 
