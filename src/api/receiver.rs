@@ -117,7 +117,7 @@ impl Receiver {
     }
 
     /// Reads the files of the authorities, the certificate and the key again, for the next connection. After an error the old
-    /// ones stay in force. Fails with [`INVALID_STATE`](Status::InvalidState) without TLS.
+    /// ones stay in force. Fails with [`INVALID_STATE`](crate::Status::InvalidState) without TLS.
     pub fn reload_tls(&self) -> Result<()> {
         Ok(self.core()?.reload_tls()?)
     }
