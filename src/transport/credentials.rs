@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme,
+};
 
 use super::der::{self, KeyKind, USABLE};
 use super::tls_errors::{Files, explain};
@@ -23,6 +27,9 @@ use super::{Address, Stream, pem};
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
 use crate::permissions::{self, Kind, Owned, Unprotected};
+
+/// The most bytes of certificates that a client may show.
+const MAX_CLIENT_CHAIN_BYTES: usize = 16 * 1024;
 
 /// What is in a text in PEM, and in no path.
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
@@ -145,7 +152,8 @@ impl TlsServer {
                 let lists = crl.as_ref().map_or(Ok(Vec::new()), read_revocation_lists)?;
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).with_crls(lists).build();
                 // The lists were read, so what is left to go wrong is in them or in the authorities.
-                Some(verifier.map_err(|e| invalid(crl.as_ref().unwrap_or(authorities), &e))?)
+                let verifier = verifier.map_err(|e| invalid(crl.as_ref().unwrap_or(authorities), &e))?;
+                Some(Arc::new(BoundedChains(verifier)) as Arc<dyn ClientCertVerifier>)
             }
         };
         let builder = match &verifier {
@@ -239,6 +247,53 @@ impl TlsClient {
         let name = self.server_name(address)?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(unusable)?;
         Ok(stream.over_tls(connection.into(), Arc::clone(&self.files)))
+    }
+}
+
+/// Refuses certificates of clients that are longer than any honest ones, before a signature is checked.
+#[derive(Debug)]
+struct BoundedChains(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for BoundedChains {
+    fn verify_client_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let bytes = own.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
+        if bytes > MAX_CLIENT_CHAIN_BYTES {
+            let text =
+                format!("the client's certificates have {bytes} bytes, at most {MAX_CLIENT_CHAIN_BYTES} are taken");
+            return Err(rustls::Error::General(text));
+        }
+        self.0.verify_client_cert(own, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use replication::error::Status;
 use replication::host::EventKind;
 use replication::receiver::Receiver;
@@ -165,6 +166,49 @@ fn a_writer_that_wants_certificates_takes_only_its_authoritys() {
     let (sender, address, _) = sender(sender_config(authority.strict_server()));
     let (receiver, applied, _) = receiver(tls_reader("reader", &address, client(&authority)));
     pass_on(&sender, &[(&receiver, &applied)], &[1, 100_000]);
+}
+
+/// Certificates of the right authority for the right name, each with one thing wrong. The peer hears an alert, and the host
+/// the reason.
+#[test]
+fn p8_a_certificate_that_is_wrong_in_one_detail_is_refused() {
+    type Wrong = (&'static str, fn(&mut CertificateParams), &'static str);
+    let authority = Authority::new("one_detail");
+    let of_both: [Wrong; 2] = [
+        ("expired", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1), "expired"),
+        ("not yet valid", |params| params.not_before = rcgen::date_time_ymd(4000, 1, 1), "not valid yet"),
+    ];
+    let of_reader: [Wrong; 3] = [
+        ("a writer's", |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth], "certificate"),
+        ("revoked", |params| params.serial_number = Some(7.into()), "is in a revocation list"),
+        ("too long", long, "at most 16384 are taken"),
+    ];
+    let of_writer: [Wrong; 1] = [(
+        "a reader's",
+        |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        "certificate",
+    )];
+    for (what, change, said) in of_both.into_iter().chain(of_reader) {
+        let server = authority.strict_server().with_crl_file(&authority.revoke(&[7])).unwrap();
+        let reader = authority.issue_with("reader", change);
+        let client = TlsClient::from_files(&authority.file, None, Some(reader.files())).unwrap();
+        let (at_sender, at_receiver) = refusal(server, client);
+        assert!(at_sender.contains(said), "{what}: {at_sender}");
+        assert!(at_receiver.contains("alert") && !at_receiver.contains("16384"), "{what}: {at_receiver}");
+    }
+    for (what, change, said) in of_both.into_iter().chain(of_writer) {
+        let writer = authority.issue_with("127.0.0.1", change);
+        let (at_sender, at_receiver) =
+            refusal(TlsServer::from_files(writer.files(), None).unwrap(), authority.client());
+        assert!(at_receiver.contains(said), "{what}: {at_receiver}");
+        assert!(at_sender.contains("alert"), "{what}: {at_sender}");
+    }
+}
+
+/// Names of more than 16 KiB.
+fn long(params: &mut CertificateParams) {
+    let name = |number: u32| SanType::DnsName(format!("{number}.{}.example", "long".repeat(10)).try_into().unwrap());
+    params.subject_alt_names.extend((0..400).map(name));
 }
 
 #[test]
