@@ -1,4 +1,5 @@
-//! The files of TLS. Input: flags, then a certificate chain, a private key and authorities, each ended by a zero byte.
+//! The files of TLS. Input: flags, then a certificate chain, a private key, authorities and revocation lists, each ended by a
+//! zero byte.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -19,8 +20,8 @@ const KEY_TEXT: &str = "MC4CAQAwBQYDK2VwBCIEI";
 pub fn pem(data: &[u8]) -> bool {
     let (flags, data) = split_flags(data);
     let dir = scratch();
-    let mut parts = data.splitn(3, |byte| *byte == 0);
-    let [chain, key, authorities] = ["chain.pem", "key.pem", "authorities.pem"].map(|name| {
+    let mut parts = data.splitn(4, |byte| *byte == 0);
+    let [chain, key, authorities, lists] = ["chain.pem", "key.pem", "authorities.pem", "lists.pem"].map(|name| {
         let path = dir.path().join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(parts.next().unwrap_or_default())).expect("a file");
@@ -33,11 +34,17 @@ pub fn pem(data: &[u8]) -> bool {
         return trusts;
     }
     let serves = check(dir.path(), TlsServer::from_files(identity, None).map(drop));
-    let asks = check(dir.path(), TlsServer::from_files(identity, Some(&authorities)).map(drop));
+    let asking = TlsServer::from_files(identity, Some(&authorities));
+    let revokes = asking.as_ref().is_ok_and(|asking| {
+        // Without a section for one, there is none.
+        std::fs::read(&lists).is_ok_and(|text| text.is_empty())
+            || check(dir.path(), asking.with_crl_file(&lists).map(drop))
+    });
+    let asks = check(dir.path(), asking.map(drop));
     let shows = check(dir.path(), TlsClient::from_files(&authorities, None, Some(identity)).map(drop));
     assert!(serves || !asks, "a server that asks for certificates takes what one that does not refuses");
     assert!(serves && trusts || !shows, "a client takes an identity or authorities that are refused elsewhere");
-    asks && shows
+    asks && shows && revokes
 }
 
 fn check(dir: &Path, result: Result<()>) -> bool {

@@ -4,7 +4,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams,
+};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::receiver::HAS;
@@ -305,7 +308,7 @@ fn records(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
 
 fn rules(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("rules", "good-default", crate::engine::access::policy::DEFAULT_RULES.into());
-    let table = "# all of it\ntls 10.0.0.0/8 dns:{id}.db * read,ack,slot,hold max_connections=3\n\
+    let table = "# all of it\ntls 10.0.0.0/8 dns:{id}.db * read,ack,slot,hold max_connections=3 max_rate=20\n\
                  plain 2001:db8::/32 none \"a b\" read\nunix * uid:1000 \\* monitor,promote\n\
                  handed * ip:10.0.0.3 r* deny\n* * gid:100 * read\ntcp * cn:r {id} read\n";
     put("rules", "good-table", table.into());
@@ -441,23 +444,38 @@ fn key(seed: u8) -> KeyPair {
 fn pems(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let authority_key = key(1);
     let authority = params.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(params, authority_key);
     let chain = CertificateParams::new(vec!["writer.example".to_owned()]).unwrap();
     let chain = chain.signed_by(&key(2), &issuer).unwrap().pem();
     let key_of = |seed| key(seed).serialize_pem();
-    let files = |flags: u8, files: [&str; 3]| with(&[flags], files.join("\0"));
-    put("pem", "good", files(0, [&chain, &key_of(2), &authority]));
-    put("pem", "good-chain", files(0, [&(chain.clone() + &authority), &key_of(2), &authority]));
-    put("pem", "good-authorities-only", files(1, ["", "", &(authority.clone() + "text between\n" + &authority)]));
-    put("pem", "bad-foreign-key", files(0, [&chain, &key_of(3), &authority]));
-    put("pem", "bad-no-pem", files(0, ["no PEM\n", "-----BEGIN PRIVATE KEY-----\n", &authority]));
+    let files = |flags: u8, files: &[&str]| with(&[flags], files.join("\0"));
+    put("pem", "good", files(0, &[&chain, &key_of(2), &authority]));
+    put("pem", "good-chain", files(0, &[&(chain.clone() + &authority), &key_of(2), &authority]));
+    put("pem", "good-authorities-only", files(1, &["", "", &(authority.clone() + "text between\n" + &authority)]));
+    let at = rcgen::date_time_ymd(2020, 1, 1);
+    let revoked =
+        RevokedCertParams { serial_number: 7.into(), revocation_time: at, reason_code: None, invalidity_date: None };
+    let list = CertificateRevocationListParams {
+        this_update: at,
+        next_update: rcgen::date_time_ymd(4000, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&issuer).unwrap().pem().unwrap();
+    put("pem", "good-revocation-list", files(0, &[&chain, &key_of(2), &authority, &list]));
+    put("pem", "bad-revocation-list", files(0, &[&chain, &key_of(2), &authority, &chain]));
+    put("pem", "bad-foreign-key", files(0, &[&chain, &key_of(3), &authority]));
+    put("pem", "bad-no-pem", files(0, &["no PEM\n", "-----BEGIN PRIVATE KEY-----\n", &authority]));
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    put("pem", "bad-broken", files(0, [broken, &key_of(2), broken]));
+    put("pem", "bad-broken", files(0, &[broken, &key_of(2), broken]));
     let one_line = key_of(2).replace(['\r', '\n'], "");
-    put("pem", "bad-key-on-one-line", files(0, [&chain, &one_line, &authority]));
-    put("pem", "bad-key-as-certificate", files(0, [&key_of(2), &one_line.replace("BEGIN ", "BEGIN\n"), &one_line]));
+    put("pem", "bad-key-on-one-line", files(0, &[&chain, &one_line, &authority]));
+    put("pem", "bad-key-as-certificate", files(0, &[&key_of(2), &one_line.replace("BEGIN ", "BEGIN\n"), &one_line]));
     let encrypted = key_of(2).replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    put("pem", "bad-encrypted-key", files(0, [&chain, &encrypted, &authority]));
+    put("pem", "bad-encrypted-key", files(0, &[&chain, &encrypted, &authority]));
 }

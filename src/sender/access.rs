@@ -1,10 +1,13 @@
 //! What connections may do: the access rules that are in force, and the engine's verdict by them.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::engine::access::applicant::Applicant;
+use crate::engine::access::bucket::Bucket;
 use crate::engine::access::policy::{AccessPolicy, Denied};
 use crate::engine::access::rights::Rights;
 use crate::engine::access::rules::{Decision, MAX_RULES_BYTES, Rules};
@@ -119,7 +122,14 @@ impl AccessRules {
 }
 
 /// Who may follow a running sender. The host may change that.
-pub(super) struct LiveAccess(Mutex<(AccessPolicy, Option<AccessRules>)>);
+pub(super) struct LiveAccess(Mutex<PresentAccess>);
+
+struct PresentAccess {
+    policy: AccessPolicy,
+    rules: Option<AccessRules>,
+    /// Of each line with a rate, how often it still gives its rights.
+    rates: HashMap<usize, Bucket>,
+}
 
 impl LiveAccess {
     /// Without rules, the default ones hold, or none if the host `decides`.
@@ -129,24 +139,36 @@ impl LiveAccess {
             None if decides => AccessPolicy::everyone(),
             None => AccessPolicy::default_rules(trusted_network),
         };
-        Self(Mutex::new((policy, rules)))
+        Self(Mutex::new(PresentAccess { policy, rules, rates: HashMap::new() }))
     }
 
     /// What is in force now.
     pub(super) fn policy(&self) -> AccessPolicy {
-        self.0.lock().0.clone()
+        self.0.lock().policy.clone()
     }
 
     /// Other rules from now on.
     pub(super) fn set(&self, rules: AccessRules) -> AccessPolicy {
         let policy = AccessPolicy::new(rules.rules.clone());
-        *self.0.lock() = (policy.clone(), Some(rules));
+        *self.0.lock() = PresentAccess { policy: policy.clone(), rules: Some(rules), rates: HashMap::new() };
         policy
+    }
+
+    /// Counts a connection that has its rights by this decision, unless its line gives them too often.
+    pub(super) fn count(&self, decision: &Decision, now: Instant) -> std::result::Result<(), Denied> {
+        let (Some(line), Some(most)) = (decision.line, decision.limits.max_rate) else { return Ok(()) };
+        let may = self.0.lock().rates.entry(line).or_insert_with(|| Bucket::new(most, now)).take(most, now);
+        if may {
+            return Ok(());
+        }
+        let text = format!("line {line} of the access rules has max_rate={most}, and connections come more often");
+        let may_monitor = decision.rights.contains(Rights::MONITOR);
+        Err(Denied { error: Error::new(Status::NotAuthorized, text), may_monitor })
     }
 
     /// The rules in force, read again from their file.
     pub(super) fn reread(&self) -> Result<AccessRules> {
-        let rules = self.0.lock().1.clone();
+        let rules = self.0.lock().rules.clone();
         let none = || Error::new(Status::InvalidState, "there are no access rules to read again: none were set");
         rules.ok_or_else(none)?.reload()
     }

@@ -202,10 +202,12 @@ async fn attach(
         heartbeat: config.heartbeat_interval,
         min_heartbeat: config.min_heartbeat,
     };
-    let decision = match access::judge(&service.access.policy(), via, &stream, &sync.reader_id) {
-        Ok(decision) => decision,
-        Err(denied) => return deny(&service, door, &stream, &opening, &writer, denied).await,
-    };
+    let judged = access::judge(&service.access.policy(), via, &stream, &sync.reader_id);
+    let decision =
+        match judged.and_then(|decision| service.access.count(&decision, clock::instant()).map(|()| decision)) {
+            Ok(decision) => decision,
+            Err(denied) => return deny(&service, door, &stream, &opening, &writer, denied).await,
+        };
     let rights = match ask_host(&service, door, &stream, &opening, via, &decision, begun).await {
         Some(Ok(rights)) => rights,
         Some(Err(denied)) => return deny(&service, door, &stream, &opening, &writer, denied).await,
@@ -245,6 +247,9 @@ async fn attach(
             return refuse(&service, door, &reader.stream, sync, &reply, error.into()).await;
         }
     };
+    // Now it is a reader, whose place is among those.
+    drop(place);
+    let door = Door { life, place: None };
     let mut registration = Registration { service: &service, reader: &reader, is_reported: false, ended: None };
     // What it proved counts from now on; whether it may follow it is told later.
     followers.reader_entered(before, &reader, entered);
@@ -274,7 +279,6 @@ async fn attach(
             unless_closed(life, stored).await;
         }
     }
-    drop(place);
     report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 }, rights);
     registration.is_reported = true;
     let limits = PeerLimits {

@@ -61,12 +61,18 @@ impl Registry {
     ) -> Result<(Positions, Entered)> {
         let mut records = self.records.lock();
         let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, decision, (claim, held))?;
-        let Arrival { before, entered, errors, replaced } = entered;
+        let Arrival { before, entered, errors, replaced, displaced } = entered;
         reader.begin(&entered, errors);
         if let Some(replaced) = replaced {
             replaced.close(
                 Status::Replaced,
                 "another connection with the same reader id took its place; two readers must not have one id",
+            );
+        }
+        if let Some(displaced) = displaced {
+            displaced.close(
+                Status::BufferFull,
+                "all places for readers are taken, and one that may do more than read needs this one",
             );
         }
         Ok((before, entered))

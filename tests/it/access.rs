@@ -207,6 +207,20 @@ fn p5_a_rule_has_so_many_connections() {
     until("a place", || Peer::connect(&address).shake(&sync_v2("few-3", 0)).can_resume);
 }
 
+#[test]
+fn p5_a_rule_gives_its_rights_so_many_times_a_second() {
+    let (sender, address, events) = sender(ruled("* * * few-* read max_rate=1\n* * * * read"));
+    assert!(Peer::connect(&address).shake(&sync_v2("few-1", 0)).can_resume);
+    until("a refusal", || Peer::connect(&address).shake(&sync_v2("few-2", 0)).error == REFUSAL);
+    let refused = events.wait_status(EventKind::Refused, Status::NotAuthorized);
+    assert!(refused.message.contains("max_rate=1"), "{refused:?}");
+    assert!(Peer::connect(&address).shake(&sync_v2("other", 0)).can_resume);
+    until("the next second", || Peer::connect(&address).shake(&sync_v2("few-2", 0)).can_resume);
+    // Other rules count anew.
+    sender.set_access_rules(rules("* * * few-* read max_rate=1").unwrap()).unwrap();
+    assert!(Peer::connect(&address).shake(&sync_v2("few-3", 0)).can_resume);
+}
+
 /// P8: a peer that is not the expected writer learns nothing of the reader.
 #[test]
 fn p8_a_reader_tells_nothing_to_whom_it_does_not_take_for_its_writer() {

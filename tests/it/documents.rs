@@ -128,21 +128,35 @@ fn sources(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn every_guarantee_names_tests_that_exist() {
+/// Every one of these rows of a document's table names tests in its last column, and they are there.
+fn names_tests_that_exist<'a>(document: &str, rows: impl IntoIterator<Item = &'a str>, is_test: fn(&str) -> bool) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = [sources(&root.join("src")), sources(&root.join("tests"))].concat();
-    let guarantees = read("docs/guarantees.md");
-    let rows: Vec<_> = guarantees.lines().filter(|line| line.starts_with("| P")).collect();
-    assert_eq!(rows.len(), 10);
     for row in rows {
         let tests = row.split(" | ").last().unwrap_or(row).split('`').skip(1).step_by(2);
-        let tests: Vec<_> = tests.filter(|name| name.starts_with(['p', 't']) && name.contains('_')).collect();
+        let tests: Vec<_> = tests.filter(|name| is_test(name)).collect();
         assert!(!tests.is_empty(), "no test is named in: {row}");
         for test in tests {
             let defined = [format!("fn {test}("), format!("TEST({test})"), format!("{test}() {{")];
             let found = sources.iter().any(|source| defined.iter().any(|definition| source.contains(definition)));
-            assert!(found, "docs/guarantees.md names the test {test}, which is not there");
+            assert!(found, "{document} names the test {test}, which is not there");
         }
     }
+}
+
+#[test]
+fn every_guarantee_names_tests_that_exist() {
+    let guarantees = read("docs/guarantees.md");
+    let rows: Vec<_> = guarantees.lines().filter(|line| line.starts_with("| P")).collect();
+    assert_eq!(rows.len(), 10);
+    names_tests_that_exist("docs/guarantees.md", rows, |name| name.starts_with(['p', 't']) && name.contains('_'));
+}
+
+#[test]
+fn every_limit_of_a_stranger_names_tests_that_exist() {
+    let security = read("docs/security.md");
+    let table = section(&security, "## What a stranger can do");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10);
+    names_tests_that_exist("docs/security.md", rows, |name| name.contains('_'));
 }

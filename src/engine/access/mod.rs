@@ -10,8 +10,10 @@
 //! - `expected`: whom a reader takes for its writer.
 //! - `policy`: what a host has set, rules or none.
 //! - `crowd`: who gets a place for a handshake.
+//! - `bucket`: how often something may happen.
 
 pub(crate) mod applicant;
+pub(crate) mod bucket;
 pub(crate) mod crowd;
 pub(crate) mod expected;
 pub(crate) mod pattern;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::applicant::Applicant;
 use super::rights::Rights;
+use super::rule::Limits;
 use super::rules::{Decision, Rules};
 use crate::error::{Error, Status};
 
@@ -61,7 +62,7 @@ impl AccessPolicy {
 
     /// What a connection may do of which the host has said it.
     pub(crate) fn grant(rights: Rights) -> Result<Decision, Denied> {
-        let decision = Decision { line: None, rights, max_connections: None };
+        let decision = Decision { line: None, rights, limits: Limits::default() };
         allow(decision, || "the host handed it over without the right to read".into())
     }
 

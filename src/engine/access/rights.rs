@@ -26,7 +26,7 @@ impl Rights {
     pub const READER: Self = Self::READ.union(Self::ACK).union(Self::SLOT).union(Self::HOLD);
 
     /// Those that mean nothing without `READ`.
-    const OF_READERS: Self = Self::ACK.union(Self::SLOT).union(Self::HOLD);
+    pub(crate) const OF_READERS: Self = Self::ACK.union(Self::SLOT).union(Self::HOLD);
 
     /// The right with this name, in lower case.
     pub(crate) fn named(name: &str) -> Option<Self> {

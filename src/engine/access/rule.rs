@@ -33,8 +33,16 @@ pub(crate) struct Rule {
     reader_id: Pattern,
     /// None: connections are refused.
     pub(crate) rights: Rights,
-    /// How many connections may have their rights from this rule at once.
-    pub(crate) max_connections: Option<usize>,
+    pub(crate) limits: Limits,
+}
+
+/// How many connections may have their rights from a rule; `None`: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// At once.
+    pub(crate) max_connections: Option<u32>,
+    /// In a second, on average.
+    pub(crate) max_rate: Option<u32>,
 }
 
 /// The first thing in which a connection is not one that a rule is about.
@@ -83,29 +91,12 @@ impl Rule {
             identity: IdentityPattern::parse(identity)?,
             reader_id: Pattern::new(&reader_id.symbols),
             rights: parse_rights(rights)?,
-            max_connections: None,
+            limits: Limits::default(),
         };
         for limit in limits {
-            rule.limit(limit)?;
+            rule.limits.add(limit)?;
         }
         Ok(rule)
-    }
-
-    fn limit(&mut self, word: &RuleWord) -> Result<(), Wrong> {
-        let text = word.text();
-        let Some((name, value)) = text.split_once('=') else {
-            return Err(word.wrong(format!("\"{text}\" is no limit, which is written as name=number")));
-        };
-        if name != "max_connections" {
-            return Err(word.wrong(format!("unknown limit \"{name}\"; known is max_connections")));
-        }
-        if self.max_connections.is_some() {
-            return Err(word.wrong(format!("{name} is there twice")));
-        }
-        let number = value.parse().ok().filter(|number| *number > 0);
-        self.max_connections =
-            Some(number.ok_or_else(|| word.wrong(format!("\"{value}\" is no number of at least 1")))?);
-        Ok(())
     }
 
     /// Why the rule is not about this connection; `None`: it is.
@@ -132,6 +123,26 @@ impl Rule {
             return Some(Mismatch::Identity);
         }
         (!self.reader_id.matches(applicant.reader_id, applicant.reader_id)).then_some(Mismatch::ReaderId)
+    }
+}
+
+impl Limits {
+    fn add(&mut self, word: &RuleWord) -> Result<(), Wrong> {
+        let text = word.text();
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(word.wrong(format!("\"{text}\" is no limit, which is written as name=number")));
+        };
+        let limit = match name {
+            "max_connections" => &mut self.max_connections,
+            "max_rate" => &mut self.max_rate,
+            _ => return Err(word.wrong(format!("unknown limit \"{name}\"; known are max_connections and max_rate"))),
+        };
+        if limit.is_some() {
+            return Err(word.wrong(format!("{name} is there twice")));
+        }
+        let number = value.parse().ok().filter(|number| *number > 0);
+        *limit = Some(number.ok_or_else(|| word.wrong(format!("\"{value}\" is no number of at least 1")))?);
+        Ok(())
     }
 }
 

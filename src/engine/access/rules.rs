@@ -2,7 +2,7 @@
 
 use super::applicant::Applicant;
 use super::rights::Rights;
-use super::rule::{Mismatch, Rule};
+use super::rule::{Limits, Mismatch, Rule};
 use super::words::{Wrong, split};
 use crate::error::{Error, Result, Status};
 use crate::text::Quoted;
@@ -21,8 +21,7 @@ pub(crate) struct Decision {
     pub(crate) line: Option<usize>,
     /// None: it is refused.
     pub(crate) rights: Rights,
-    /// How many connections may have their rights from that line at once.
-    pub(crate) max_connections: Option<usize>,
+    pub(crate) limits: Limits,
 }
 
 impl Rules {
@@ -48,10 +47,10 @@ impl Rules {
     /// What the first rule that is about this connection says.
     pub(crate) fn decide(&self, applicant: &Applicant<'_>) -> Decision {
         let first = self.0.iter().find(|rule| rule.mismatch(applicant).is_none());
-        first.map_or(Decision { line: None, rights: Rights::empty(), max_connections: None }, |rule| Decision {
+        first.map_or(Decision { line: None, rights: Rights::empty(), limits: Limits::default() }, |rule| Decision {
             line: Some(rule.line),
             rights: rule.rights,
-            max_connections: rule.max_connections,
+            limits: rule.limits,
         })
     }
 
@@ -97,16 +96,16 @@ mod tests {
             "# transport address identity id rights\n\
              tcp 10.1.0.0/16 * bad-* deny\n\
              \n\
-             plain 10.0.0.0/8 * * read,ack max_connections=3\n\
+             plain 10.0.0.0/8 * * read,ack max_rate=9 max_connections=3\n\
              tls * dns:{id}.db * read,ack,slot,hold # readers\n\
              unix * uid:7 * monitor\n",
         );
         let decided = |applicant: &Applicant<'_>| {
-            let Decision { line, rights, max_connections } = rules.decide(applicant);
-            (line, rights, max_connections)
+            let Decision { line, rights, limits } = rules.decide(applicant);
+            (line, rights, limits.max_connections.zip(limits.max_rate))
         };
         assert_eq!(decided(&from("10.1.2.3", "bad-1")), (Some(2), Rights::empty(), None));
-        assert_eq!(decided(&from("10.1.2.3", "r")), (Some(4), Rights::READ | Rights::ACK, Some(3)));
+        assert_eq!(decided(&from("10.1.2.3", "r")), (Some(4), Rights::READ | Rights::ACK, Some((3, 9))));
         assert_eq!(decided(&from("11.1.2.3", "r")), (None, Rights::empty(), None));
         let certificate = PeerCertificate { names: vec![PeerName::Dns("r.db".into())], fingerprint: [0; 32] };
         let identity = PeerIdentity { certificate: Some(&certificate), process: None };
@@ -139,6 +138,8 @@ mod tests {
             ("* * * * read max_readers=3", 1, 14, "unknown limit \"max_readers\""),
             ("* * * * read max_connections=0", 1, 14, "\"0\" is no number"),
             ("* * * * read max_connections=1 max_connections=2", 1, 32, "max_connections is there twice"),
+            ("* * * * read max_rate=5 max_rate=5", 1, 25, "max_rate is there twice"),
+            ("* * * * read max_rate=-5", 1, 14, "\"-5\" is no number"),
             ("* * * * read x", 1, 14, "\"x\" is no limit"),
             ("* * \"a * read", 1, 5, "the quote that begins here"),
         ] {

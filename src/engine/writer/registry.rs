@@ -109,6 +109,8 @@ pub(crate) struct Arrival<C> {
     pub(crate) errors: u64,
     /// Another connection with the same id, whose place it took.
     pub(crate) replaced: Option<C>,
+    /// One of another id that may only read, which had to go because all places were taken.
+    pub(crate) displaced: Option<C>,
 }
 
 /// The records of all reader ids of a sender.
@@ -142,7 +144,7 @@ impl<C: Connection> ReaderRecords<C> {
         (claim, held): (Claim, u64),
     ) -> Result<Arrival<C>, Error> {
         self.has_place(id, decision)?;
-        self.make_room(id)?;
+        let displaced = self.make_room(id, connection.rights())?;
         let record = self.records.entry(id.to_owned()).or_insert_with(|| ReaderRecord::new(groups.of(id)));
         let replaced = record.disconnect();
         let before = record.standing.has;
@@ -152,7 +154,7 @@ impl<C: Connection> ReaderRecords<C> {
         let standing = if counts(connection.rights()) { &mut record.standing } else { &mut uncounted };
         let entered = standing.enter(connection.started_after(), claim, known);
         record.connected = Some(connection);
-        Ok(Arrival { before, entered, errors: record.errors, replaced })
+        Ok(Arrival { before, entered, errors: record.errors, replaced, displaced })
     }
 
     /// Whether a connection with these rights may take the place of one with the same id, and one more of its rule's.
@@ -162,11 +164,11 @@ impl<C: Connection> ReaderRecords<C> {
             let text = "a connection with this reader id has rights that this one lacks, and keeps its place";
             return Err(Error::new(Status::NotAuthorized, text));
         }
-        let Some(most) = decision.max_connections else { return Ok(()) };
+        let Some(most) = decision.limits.max_connections else { return Ok(()) };
         let others = self.records.iter().filter(|(other, _)| *other != id);
         let by_rule =
             others.filter_map(|(_, record)| record.connected.as_ref()).filter(|other| other.rule() == decision.line);
-        if by_rule.count() >= most {
+        if by_rule.count() >= most as usize {
             let line = decision.line.unwrap_or_default();
             let text = format!("line {line} of the access rules has max_connections={most}, and so many are connected");
             return Err(Error::new(Status::NotAuthorized, text));
@@ -174,17 +176,23 @@ impl<C: Connection> ReaderRecords<C> {
         Ok(())
     }
 
-    /// Makes room for `id`: in the place of its own connection, or as one more. A new id takes the room of one
-    /// that is not connected if there are many.
-    fn make_room(&mut self, id: &str) -> Result<(), Error> {
+    /// Makes room for `id`: in the place of its own connection, or as one more. Where all places are taken, one that may do
+    /// more than read gets the place of one that may not. A new id takes the room of one that is not connected if there are
+    /// many.
+    fn make_room(&mut self, id: &str, rights: Rights) -> Result<Option<C>, Error> {
         let known = self.records.get(id);
         if known.is_some_and(|record| record.connected.is_some()) {
-            return Ok(());
+            return Ok(None);
         }
         let is_new = known.is_none();
         let most = self.bounds.max_readers;
+        let mut displaced = None;
         if self.connected().count() >= most {
-            return Err(Error::new(Status::BufferFull, format!("all {most} places for readers are taken")));
+            let least = self.least().filter(|_| rights.intersects(Rights::OF_READERS));
+            let Some(least) = least else {
+                return Err(Error::new(Status::BufferFull, format!("all {most} places for readers are taken")));
+            };
+            displaced = self.end(&least);
         }
         if is_new && self.records.len() >= self.bounds.max_known {
             let gone = self.records.iter().filter(|(_, record)| record.connected.is_none());
@@ -193,7 +201,25 @@ impl<C: Connection> ReaderRecords<C> {
                 self.forgotten += u64::from(forgotten.standing.has.received > 0);
             }
         }
-        Ok(())
+        Ok(displaced)
+    }
+
+    /// The reader that goes first when places are needed: one that may only read, and better one that never acknowledged.
+    fn least(&self) -> Option<String> {
+        let may_only_read = |connection: &&C| !connection.rights().intersects(Rights::OF_READERS);
+        let ranks = self.records.iter().filter_map(|(id, record)| {
+            record.connected.as_ref().filter(may_only_read).map(|connection| (connection.has_acknowledged(), id))
+        });
+        ranks.min().map(|(_, id)| id.clone())
+    }
+
+    /// Takes the connection of this id out.
+    fn end(&mut self, id: &str) -> Option<C> {
+        let record = self.records.get_mut(id)?;
+        let ended = record.disconnect();
+        self.ends += 1;
+        record.left_at = self.ends;
+        ended
     }
 
     /// Takes a connection out that ended, unless another one took its place. `is_it` tells it from others of the same
@@ -203,9 +229,7 @@ impl<C: Connection> ReaderRecords<C> {
         record.errors += u64::from(failed);
         let is_any = mutant!("old-end-removes-new-connection");
         if record.connected.as_ref().is_some_and(|connected| is_it(connected) || is_any) {
-            record.disconnect();
-            self.ends += 1;
-            record.left_at = self.ends;
+            self.end(id);
         }
     }
 
@@ -259,6 +283,7 @@ impl<C: Connection> ReaderRecords<C> {
 #[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
+    use crate::engine::access::rule::Limits;
 
     /// A v2 connection that is at a position. Its number tells it from others.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,8 +336,8 @@ mod tests {
         At(number, position, Rights::READER)
     }
 
-    fn by(rights: Rights, max_connections: Option<usize>) -> Decision {
-        Decision { line: Some(1), rights, max_connections }
+    fn by(rights: Rights, max_connections: Option<u32>) -> Decision {
+        Decision { line: Some(1), rights, limits: Limits { max_connections, ..Limits::default() } }
     }
 
     fn enter(records: &mut ReaderRecords<At>, id: &str, connection: At) -> Result<(u64, Option<At>), Status> {
@@ -338,6 +363,24 @@ mod tests {
         let arrival =
             records.enter("a", at(4, 0), &Groups::default(), &by(Rights::READER, None), (Claim::default(), 0)).unwrap();
         assert_eq!((arrival.before.received, arrival.errors), (7, 2), "what was acknowledged stays");
+    }
+
+    /// P4: readers that may only read keep no one outside who may do more.
+    #[test]
+    fn p4_one_that_may_only_read_makes_room_for_one_that_counts() {
+        let mut records = records(2, 9);
+        let mut enter = |id: &str, connection: At| {
+            let entered =
+                records.enter(id, connection, &Groups::default(), &by(connection.2, None), (Claim::default(), 0));
+            entered.map(|arrival| arrival.displaced).map_err(|error| error.status)
+        };
+        assert_eq!(enter("a", At(1, 9, Rights::READ)), Ok(None));
+        assert_eq!(enter("b", At(2, 0, Rights::READ | Rights::MONITOR)), Ok(None));
+        assert_eq!(enter("c", At(3, 0, Rights::READ)), Err(Status::BufferFull), "it may do no more than they");
+        assert_eq!(enter("c", at(4, 0)), Ok(Some(At(2, 0, Rights::READ | Rights::MONITOR))));
+        assert_eq!(enter("d", at(5, 0)), Ok(Some(At(1, 9, Rights::READ))));
+        assert_eq!(enter("e", at(6, 0)), Err(Status::BufferFull), "all may do as much");
+        assert_eq!(enter("d", at(7, 0)), Ok(None), "its own place");
     }
 
     #[test]
