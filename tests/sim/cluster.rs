@@ -193,7 +193,7 @@ impl Cluster {
     /// Whether the writer knows of every reader that has all entries: it appends a last one and waits for them.
     fn is_known_to_be(&self) -> bool {
         let writer = self.writer();
-        if self.is_damaged(&writer) || !self.can_open_gate() {
+        if self.world.is_damaged(writer.node) || !self.can_open_gate() {
             return true;
         }
         let readers = self.readers.borrow();
@@ -202,14 +202,9 @@ impl Cluster {
         writer.is_last_word_known(follow.len(), applied)
     }
 
-    /// A log with a flipped bit waits for somebody who restores it.
-    fn is_damaged(&self, writer: &WriterHost) -> bool {
-        self.world.with_disk(writer.node, |disk| disk.damaged).unwrap_or(false)
-    }
-
     fn is_healed(&self) -> bool {
         let writer = self.writer();
-        if self.is_damaged(&writer) {
+        if self.world.is_damaged(writer.node) {
             return true;
         }
         writer.is_up()

@@ -214,6 +214,11 @@ impl World {
         self.disks.borrow_mut().0.get_mut(&dir).map(with)
     }
 
+    /// Whether a bit on the node's disk was flipped. Such a log waits for somebody who restores it.
+    pub fn is_damaged(&self, node: NodeId) -> bool {
+        self.with_disk(node, |disk| disk.damaged).unwrap_or(false)
+    }
+
     /// The process is gone, and with it what it had in memory; with the power also what it did not sync.
     pub fn kill(&self, node: NodeId, power: bool) {
         if !std::mem::replace(&mut self.nodes.borrow_mut()[node].alive, false) {

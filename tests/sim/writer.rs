@@ -386,6 +386,9 @@ impl WriterHost {
             }
         };
         self.opened(&sender);
+        if self.lost.get() {
+            return;
+        }
         sender.start().expect("a sender starts");
         world.nodes.borrow_mut()[self.node].sender = Some(Arc::downgrade(&sender));
         *self.sender.borrow_mut() = Arc::downgrade(&sender);
@@ -402,7 +405,7 @@ impl WriterHost {
             Status::DiskFull | Status::Stalled | Status::Io => {}
             // The reader that it was had received nothing, or a stream of its own.
             Status::Diverged | Status::Regressed if self.begins_as_reader.get().is_some() => {}
-            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {}
+            Status::Damaged if self.world.is_damaged(self.node) => {}
             _ => self.world.fail(format_args!("P10: the writer cannot open its own log: {error}")),
         }
         self.lost.set(true);
@@ -428,8 +431,12 @@ impl WriterHost {
         tip = model.ancestor_at(tip, found);
         let promised = self.promised.get().durable;
         if !model.is_prefix(promised, tip) {
-            let (promised, found) = (model.sequence(promised), found);
+            let promised = model.sequence(promised);
             drop(model);
+            if self.world.is_damaged(self.node) {
+                // The bit was in entries of the last sync, which look like a torn end: somebody has to restore them.
+                return self.lost.set(true);
+            }
             return self.world.fail(format_args!(
                 "P10: entry {promised} was said to be durable, and after a restart the log ends at {found}"
             ));
