@@ -129,7 +129,7 @@
 // | `identity` | `text` |
 // | `threads` | `clock`, `error`, `runtime`, `simulation`, `sync` |
 // | `runtime` | `simulation` |
-// | `permissions` | `error` |
+// | `permissions` | `error`, `fd` |
 // | `error` | `text` |
 // | `clock` | `simulation` |
 // | `random` | `simulation` |

@@ -4,11 +4,13 @@
 //! Whoever may change them can give this process another log, or another identity. So both belong to this process's user or
 //! to root, and others keep out.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Status};
+use crate::fd::above_stdio;
 
 /// What the rules look at.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +103,37 @@ pub(crate) fn check(kind: Kind, path: &Path, file: Owned, insecure_allowed: bool
         return Err(Error::new(Status::InvalidArgument, text));
     }
     Ok(Some(Unprotected { path: path.into(), text }))
+}
+
+/// Reads a file that others may not change, or a secret that they may not read either. The permissions are those of the very
+/// file that is read. `argument` is what the host calls it.
+///
+/// Fails with `IO` if it cannot be read, and with `INVALID_ARGUMENT` as [`check`] does and if it is longer than `max_bytes`.
+pub(crate) fn read(
+    kind: Kind,
+    argument: &str,
+    path: &Path,
+    max_bytes: usize,
+    insecure_allowed: bool,
+) -> Result<(Vec<u8>, Option<Unprotected>)> {
+    let name = path.display();
+    let invalid = |why: &str| Error::new(Status::InvalidArgument, format!("{argument} \"{name}\" {why}"));
+    let unreadable =
+        |error: io::Error| Error::new(Status::Io, format!("{argument} \"{name}\" cannot be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let file = File::from(above_stdio(file.into()).map_err(unreadable)?);
+    let metadata = file.metadata().map_err(unreadable)?;
+    if kind == Kind::Rules && !metadata.is_file() {
+        return Err(invalid("is no regular file"));
+    }
+    let unprotected = check(kind, path, Owned::of(&metadata), insecure_allowed)
+        .map_err(|error| Error::new(error.status, format!("{argument}: {}", error.message)))?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > max_bytes {
+        return Err(invalid(&format!("is longer than {max_bytes} bytes")));
+    }
+    Ok((bytes, unprotected))
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! What connections may do: the access rules that are in force, and the engine's verdict by them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,7 +11,7 @@ use crate::engine::access::rights::Rights;
 use crate::engine::access::rules::{Decision, MAX_RULES_BYTES, Rules};
 use crate::error::{Error, Result, Status};
 use crate::identity::{Origin, PeerIdentity, StatedIdentity};
-use crate::permissions::{self, Kind, Owned, Unprotected};
+use crate::permissions::{self, Kind, Unprotected};
 use crate::sync::Mutex;
 use crate::transport::Stream;
 
@@ -89,21 +87,15 @@ impl AccessRules {
 
     /// Rules from a file, which only its owner may change.
     pub fn from_file(path: &Path, insecure_permissions_allowed: bool) -> Result<Self> {
-        let named = |what: &str, e: std::io::Error| {
-            let status = if e.kind() == std::io::ErrorKind::InvalidData { Status::InvalidArgument } else { Status::Io };
-            Error::new(status, format!("access_file {}: cannot {what}: {e}", path.display()))
-        };
-        let file = File::open(path).map_err(|e| named("open it", e))?;
-        let metadata = file.metadata().map_err(|e| named("look at it", e))?;
-        if !metadata.is_file() {
-            let text = format!("access_file {} is no regular file", path.display());
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        let unprotected = permissions::check(Kind::Rules, path, Owned::of(&metadata), insecure_permissions_allowed)?;
-        let mut text = String::new();
-        let longest = MAX_RULES_BYTES as u64 + 1;
-        file.take(longest).read_to_string(&mut text).map_err(|e| named("read it", e))?;
-        let rules = Rules::parse(&text, &format!("access_file {}", path.display()))?;
+        let argument = "access_file";
+        let (text, unprotected) =
+            permissions::read(Kind::Rules, argument, path, MAX_RULES_BYTES, insecure_permissions_allowed)?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let text = format!("{argument} \"{}\" is not UTF-8: wrong at byte {at}", path.display());
+            Error::new(Status::InvalidArgument, text)
+        })?;
+        let rules = Rules::parse(&text, &format!("{argument} {}", path.display()))?;
         let file = RulesFile { path: path.into(), insecure_permissions_allowed, unprotected };
         Ok(Self { rules, file: Some(file) })
     }

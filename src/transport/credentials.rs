@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,14 +24,16 @@ use super::der::{self, KeyKind, USABLE};
 use super::tls_errors::{Files, explain};
 use super::{Address, Stream, pem};
 use crate::error::{Error, Result, Status};
-use crate::fd::above_stdio;
-use crate::permissions::{self, Kind, Owned, Unprotected};
+use crate::permissions::{self, Kind, Unprotected};
 
 /// The most bytes of certificates that a client may show.
 const MAX_CLIENT_CHAIN_BYTES: usize = 16 * 1024;
 
 /// What is in a text in PEM, and in no path.
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
+
+/// The longest file with a private key.
+const MAX_KEY_FILE_BYTES: usize = 1 << 20;
 
 /// The files of a certificate chain, this side's certificate first, and of its private key; or their texts in PEM.
 #[derive(Clone, Copy, Debug)]
@@ -347,15 +348,8 @@ impl Pem {
     /// Reads a text that other users may neither read nor change. The permissions are those of the very file that is read.
     fn read_secret(&self, insecure_allowed: bool) -> Result<(Cow<'_, [u8]>, Option<Unprotected>)> {
         let PemSource::File(path) = &self.source else { return Ok((self.read()?, None)) };
-        let unreadable = |error: io::Error| unreadable(self.argument, path, &error);
-        let file = File::open(path).map_err(unreadable)?;
-        let mut opened = File::from(above_stdio(file.into()).map_err(unreadable)?);
-        let metadata = opened.metadata().map_err(unreadable)?;
-        let unprotected = permissions::check(Kind::Secret, path, Owned::of(&metadata), insecure_allowed)
-            .map_err(|error| Error::new(error.status, format!("{}: {}", self.argument, error.message)))?;
-        let mut text = Vec::new();
-        opened.read_to_end(&mut text).map_err(unreadable)?;
-        Ok((Cow::Owned(text), unprotected))
+        let read = permissions::read(Kind::Secret, self.argument, path, MAX_KEY_FILE_BYTES, insecure_allowed);
+        read.map(|(text, unprotected)| (Cow::Owned(text), unprotected))
     }
 }
 
