@@ -163,9 +163,6 @@ typedef struct replication_receiver replication_receiver;
  */
 typedef struct replication_records replication_records;
 
-/** A value within records, valid as long as they are. */
-typedef struct replication_value replication_value;
-
 /* Errors and texts ----------------------------------------------------------------------------- */
 
 /** The result of a call or event. The numbers are part of the ABI and never reused. */

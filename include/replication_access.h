@@ -12,6 +12,13 @@
 extern "C" {
 #endif
 
+/**
+ * A secret that nodes share under a name. Created by replication_secret_from_bytes(),
+ * replication_secret_from_passphrase() and replication_secret_from_file(). Any thread may use it;
+ * it does not change.
+ */
+typedef struct replication_secret replication_secret;
+
 /* Access --------------------------------------------------------------------------------------- */
 
 /**
@@ -164,6 +171,107 @@ replication_status sender_accept_reader_with_rights(
  */
 replication_status sender_accept_connection_with_rights(
     replication_sender *sender, int fd, uint32_t rights);
+
+/* Secrets -------------------------------------------------------------------------------------- */
+
+/**
+ * Makes a secret from bytes that nobody can guess, as random ones are. Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL, text that is not UTF-8, a name or a length outside the range;
+ * `OUT_OF_MEMORY`.
+ * - `cluster`: what tells the secrets of this cluster from those of another, the same at all nodes;
+ *   may be "".
+ * - `name`: the same at both ends, 1 to 64 bytes without control characters. Access rules call it
+ *   `secret:NAME`.
+ * - `secret`, `len`: 32 to 4096 bytes.
+ * - `out`: the secret, to be freed with replication_secret_free().
+ */
+replication_status replication_secret_from_bytes(
+    const char *cluster, const char *name, const uint8_t *secret, size_t len,
+    replication_secret **out);
+
+/**
+ * Makes a secret from what people can remember or have written down. Its key is derived here, by
+ * Argon2id with 64 MiB of memory, salted with the cluster and the name, which takes some tenths of
+ * a second. Returns `OK`, or what replication_secret_from_bytes() does.
+ * - `passphrase`, `len`: 12 to 4096 bytes.
+ */
+replication_status replication_secret_from_passphrase(
+    const char *cluster, const char *name, const uint8_t *passphrase, size_t len,
+    replication_secret **out);
+
+/**
+ * Makes a secret from a file, which is read now. A line end at its end is not part of the secret.
+ * As with private keys, other users must not be able to read or change it. Returns `OK`, or what
+ * replication_secret_from_bytes() does; `IO` for an unreadable file; `INVALID_ARGUMENT` also for
+ * unprotected permissions.
+ * - `is_passphrase`: the file has a passphrase in it, as for replication_secret_from_passphrase();
+ *   otherwise bytes that nobody can guess, such as `openssl rand -base64 32` prints.
+ * - `insecure_permissions_allowed`: takes a file that others may read or change.
+ */
+replication_status replication_secret_from_file(
+    const char *cluster, const char *name, const char *file, bool is_passphrase,
+    bool insecure_permissions_allowed, replication_secret **out);
+
+/**
+ * Frees a secret. NULL is ignored. Configurations, senders and receivers that it was given to keep
+ * their copy.
+ */
+void replication_secret_free(replication_secret *secret);
+
+/**
+ * Adds a secret by which readers may prove who they are. A name may have two, so that one can take
+ * the other's place. A reader without a secret is what it was before; access rules say whether it
+ * may follow. Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` for a third secret with
+ * one name, and for more than 2048. Default: none.
+ * - `secret`: copied.
+ */
+replication_status sender_config_add_secret(
+    replication_sender_config *config, const replication_secret *secret);
+
+/**
+ * Also takes proofs of secrets on TCP connections without TLS. There a secret proves who connected,
+ * and nothing of what follows: whoever is between the two can read the stream, change it, and try
+ * out passphrases against what he read. Returns `OK`. Default: false.
+ */
+replication_status sender_config_set_plain_secrets_allowed(
+    replication_sender_config *config, bool allowed);
+
+/**
+ * Adds a secret to those of a sender. To replace one, add the new one, give it to the readers, and
+ * remove the old one. Returns `OK`, or what sender_config_add_secret() does; `CLOSED` after
+ * sender_stop().
+ */
+replication_status sender_add_secret(replication_sender *sender, const replication_secret *secret);
+
+/**
+ * Removes the older secret with a name, or the only one. Readers that proved who they are by it are
+ * disconnected (NOT_AUTHORIZED). Returns `OK`; `NOT_FOUND` if there is none with that name;
+ * `INVALID_ARGUMENT` for NULL and text that is not UTF-8; `CLOSED` after sender_stop().
+ */
+replication_status sender_remove_secret(replication_sender *sender, const char *name);
+
+/**
+ * Has this receiver prove to its writer that it has a secret, and the writer prove the same. A
+ * writer that does not is not followed (NOT_AUTHORIZED), and is not told the reader's id. Returns
+ * `OK`. Default: none.
+ * - `secret`: copied; NULL for none.
+ */
+replication_status receiver_config_set_secret(
+    replication_receiver_config *config, const replication_secret *secret);
+
+/**
+ * Also uses the secret on TCP connections without TLS; see
+ * sender_config_set_plain_secrets_allowed(). Returns `OK`. Default: false.
+ */
+replication_status receiver_config_set_plain_secrets_allowed(
+    replication_receiver_config *config, bool allowed);
+
+/**
+ * Replaces the secret of a receiver, for its next connection; NULL for none. Returns `OK`; `CLOSED`
+ * after receiver_stop().
+ */
+replication_status receiver_set_secret(
+    replication_receiver *receiver, const replication_secret *secret);
 
 /* Certificates --------------------------------------------------------------------------------- */
 

@@ -79,7 +79,7 @@ pub enum EventKind {
     ///   epoch, of which one is: `suppressed`, how many were not reported since, if any
     ///
     /// # At a receiver
-    /// - when: the writer refused this reader
+    /// - when: the writer refused this reader, or did not prove that it is the one to follow
     /// - status: `NOT_WRITER`, `NOT_AUTHORIZED`, `BUFFER_FULL`; `IO`, `DAMAGED`: its disk
     /// - sequence: the last entry received
     Refused = 3,

@@ -6,11 +6,21 @@ use std::str::FromStr;
 
 use crate::text::Escaped;
 
-/// What proves who a peer is. Both may: TLS over a Unix socket.
+/// What proves who a peer is. All of it may: a secret under TLS over a Unix socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerIdentity<'a> {
+    /// The name of the secret that it has.
+    pub secret: Option<&'a str>,
     pub certificate: Option<&'a PeerCertificate>,
     pub process: Option<PeerProcess>,
+}
+
+/// The secret by which a peer has proven who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenSecret {
+    pub name: String,
+    /// Which key was made of it: another secret with the same name has another one.
+    pub key: [u8; 32],
 }
 
 /// Where a connection comes from.
@@ -52,18 +62,21 @@ pub struct PeerProcess {
 /// One word for each fact, `none` without any.
 impl fmt::Display for PeerIdentity<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.certificate.is_none() && self.process.is_none() {
-            return f.write_str("none");
+        let mut space = "";
+        if let Some(secret) = self.secret {
+            word(f, "secret", secret)?;
+            space = " ";
         }
         if let Some(certificate) = self.certificate {
-            write!(f, "{certificate}")?;
+            write!(f, "{space}{certificate}")?;
+            space = " ";
         }
         if let Some(PeerProcess { uid, gid, pid }) = self.process {
-            let space = if self.certificate.is_some() { " " } else { "" };
             write!(f, "{space}uid:{uid} gid:{gid}")?;
+            space = " ";
             pid.map_or(Ok(()), |pid| write!(f, " pid:{pid}"))?;
         }
-        Ok(())
+        if space.is_empty() { f.write_str("none") } else { Ok(()) }
     }
 }
 
@@ -91,13 +104,14 @@ impl fmt::Display for PeerName {
 /// An identity without a connection, from the text that stands for one in events and statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatedIdentity {
+    pub secret: Option<String>,
     pub certificate: Option<PeerCertificate>,
     pub process: Option<PeerProcess>,
 }
 
 impl StatedIdentity {
     pub fn get(&self) -> PeerIdentity<'_> {
-        PeerIdentity { certificate: self.certificate.as_ref(), process: self.process }
+        PeerIdentity { secret: self.secret.as_deref(), certificate: self.certificate.as_ref(), process: self.process }
     }
 }
 
@@ -111,6 +125,10 @@ impl FromStr for StatedIdentity {
             let (kind, value) = word.split_once(':').ok_or_else(wrong)?;
             let number = || value.parse::<u32>().map_err(|_| wrong());
             let name = match kind {
+                "secret" => {
+                    stated.secret = Some(unescaped(value));
+                    continue;
+                }
                 "cn" => PeerName::Common(unescaped(value)),
                 "dns" => PeerName::Dns(unescaped(value)),
                 "uri" => PeerName::Uri(unescaped(value)),
@@ -195,8 +213,9 @@ mod tests {
         let certificate = PeerCertificate { names: names.into_iter().chain(others).collect(), fingerprint: [0xab; 32] };
         let process = Some(PeerProcess { uid: 1000, gid: 100, pid: Some(42) });
         for stated in [
-            StatedIdentity { certificate: Some(certificate), process },
-            StatedIdentity { certificate: None, process },
+            StatedIdentity { secret: Some("readers of\n".into()), certificate: Some(certificate), process },
+            StatedIdentity { secret: Some("readers".into()), ..StatedIdentity::default() },
+            StatedIdentity { process, ..StatedIdentity::default() },
             StatedIdentity::default(),
         ] {
             assert_eq!(stated.get().to_string().parse(), Ok(stated));
@@ -209,7 +228,7 @@ mod tests {
     #[test]
     fn a_process_is_named_by_its_user() {
         let process = Some(PeerProcess { uid: 1000, gid: 100, pid: Some(42) });
-        assert_eq!(PeerIdentity { process, certificate: None }.to_string(), "uid:1000 gid:100 pid:42");
+        assert_eq!(PeerIdentity { process, ..PeerIdentity::default() }.to_string(), "uid:1000 gid:100 pid:42");
         assert_eq!(PeerIdentity::default().to_string(), "none");
     }
 }

@@ -116,11 +116,12 @@
 //
 // | module | uses |
 // |---|---|
-// | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
-// | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `sender`, `threads`, `transport` |
-// | `sender` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
+// | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `secret_file`, `sender`, `text`, `threads`, `transport` |
+// | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `secret_file`, `sender`, `threads`, `transport` |
+// | `sender` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `random`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
 // | `receiver` | `clock`, `engine`, `error`, `host`, `identity`, `log`, `options`, `permissions`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
 // | `engine` | `clock`, `error`, `host`, `identity`, `protocol`, `text` |
+// | `secret_file` | `engine`, `error`, `permissions` |
 // | `records` | `error` |
 // | `transport` | `clock`, `error`, `fd`, `identity`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
 // | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |
@@ -143,9 +144,8 @@
 //
 // `clock` (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
 // and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process
-// made an object), `memory` (whether there is any), `options` (numbers of a configuration that may change), `identity` (who a peer is) and `permissions` (who else may change a
-// file). In builds for
-// simulations, `simulation` stands in for clocks, threads, tasks, the network and the disk.
+// made an object), `memory` (whether there is any), `options` (numbers of a configuration that may change), `identity` (who a peer is), `permissions` (who else may change a
+// file) and `secret_file` (secrets in files). In builds for simulations, `simulation` stands in for clocks, threads, tasks, the network and the disk.
 //
 // What the root re-exports from `api` is for users. The modules are public for the tests, benchmarks and fuzz targets of
 // this repository only, and hidden from the documentation.
@@ -201,6 +201,8 @@ pub mod receiver;
 pub mod records;
 mod runtime;
 #[doc(hidden)]
+pub mod secret_file;
+#[doc(hidden)]
 pub mod sender;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
@@ -214,8 +216,8 @@ pub mod transport;
 
 pub use api::{
     AccessRequest, AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy,
-    GatePolicy, Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Rights, Sender,
-    SenderBuilder, Status, SyncPolicy, Token, TokenOrder, WriteGate,
+    GatePolicy, Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Rights, Secret,
+    Sender, SenderBuilder, Status, SyncPolicy, Token, TokenOrder, WriteGate,
 };
 
 /// The example in `docs/rust.md` runs as a test.

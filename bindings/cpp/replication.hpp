@@ -1488,6 +1488,63 @@ inline bool ended_in_time(replication_status got)
 } // namespace detail
 /// @endcond
 
+// ---- Secrets --------------------------------------------------------------------------------------------------------
+
+/// A secret that a writer and its readers share under a name, and by which each proves to the other who it is. It does not
+/// change, and any thread may use it. What it is given to keeps a copy.
+///
+/// `cluster` tells the secrets of one cluster from those of another, and may be "". `name`: 1 to 64 bytes without control
+/// characters; access rules know it as `secret:NAME`. Both ends have the same.
+class secret
+{
+  public:
+    /// Makes a secret of 32 to 4096 bytes that nobody can guess. Throws `invalid_argument` outside this range.
+    [[nodiscard]] static secret from_bytes(zstring_view cluster, zstring_view name, bytes_view bytes)
+    {
+        return secret([&](replication_secret **out) {
+            return replication_secret_from_bytes(cluster.c_str(), name.c_str(), bytes.data(), bytes.size(), out);
+        });
+    }
+
+    /// Makes a secret of 12 to 4096 bytes that people can remember. Deriving its key takes 64 MiB of memory and some tenths of
+    /// a second.
+    [[nodiscard]] static secret from_passphrase(zstring_view cluster, zstring_view name, bytes_view passphrase)
+    {
+        return secret([&](replication_secret **out) {
+            return replication_secret_from_passphrase(cluster.c_str(), name.c_str(), passphrase.data(),
+                                                      passphrase.size(), out);
+        });
+    }
+
+    /// Makes a secret from a file that other users can neither read nor change. A line end at its end is not part of the
+    /// secret. Throws `io` if it cannot be read, and `invalid_argument` for its permissions.
+    [[nodiscard]] static secret from_file(zstring_view cluster, zstring_view name, zstring_view file,
+                                          bool is_passphrase = false, bool insecure_permissions_allowed = false)
+    {
+        return secret([&](replication_secret **out) {
+            return replication_secret_from_file(cluster.c_str(), name.c_str(), file.c_str(), is_passphrase,
+                                                insecure_permissions_allowed, out);
+        });
+    }
+
+    /// Returns the secret for the C interface.
+    [[nodiscard]] const replication_secret *get() const noexcept
+    {
+        return raw_.get();
+    }
+
+  private:
+    template <class Make> explicit secret(const Make &make)
+    {
+        detail::check_abi();
+        replication_secret *made = nullptr;
+        detail::check(make(&made));
+        raw_.reset(made);
+    }
+
+    detail::handle<replication_secret, replication_secret_free> raw_;
+};
+
 // ---- Sender ---------------------------------------------------------------------------------------------------------
 
 /// Which readers must have acknowledged an entry: a number of readers from each of several groups. A quorum belongs to
@@ -1655,6 +1712,19 @@ class sender_config
     sender_config &trusted_network(bool trusted)
     {
         return checked(sender_config_set_trusted_network(get(), trusted));
+    }
+
+    /// Adds a secret by which readers may prove who they are. A name may have two, so that one can take the other's place.
+    sender_config &add_secret(const secret &given)
+    {
+        return checked(sender_config_add_secret(get(), given.get()));
+    }
+
+    /// Sets whether secrets are also used on TCP connections without TLS. There they prove who connected, and nothing of what
+    /// follows.
+    sender_config &plain_secrets_allowed(bool allowed)
+    {
+        return checked(sender_config_set_plain_secrets_allowed(get(), allowed));
     }
 
     /// Sets the sequence of the last entry before this process started.
@@ -1982,6 +2052,19 @@ class sender
     void refuse(std::uint64_t ticket, zstring_view reason = nullptr)
     {
         detail::check(sender_authorize(raw_, ticket, 0, reason.c_str()));
+    }
+
+    /// Adds a secret. To replace one, add the new one, give it to the readers, and remove the old one.
+    void add_secret(const secret &given)
+    {
+        detail::check(sender_add_secret(raw_, given.get()));
+    }
+
+    /// Removes the older secret with a name, or the only one, and disconnects the readers that proved who they are by it. Throws
+    /// `not_found` if there is none.
+    void remove_secret(zstring_view name)
+    {
+        detail::check(sender_remove_secret(raw_, name.c_str()));
     }
 
     /// Replaces the access rules. Readers that do not keep their rights are disconnected.
@@ -2391,6 +2474,19 @@ class receiver_config
         return checked(receiver_config_set_writer_identity(get(), identity.c_str()));
     }
 
+    /// Has the receiver prove a secret to its writer, and the writer prove it too. A writer that does not is not followed.
+    receiver_config &secret(const replication::secret &given)
+    {
+        return checked(receiver_config_set_secret(get(), given.get()));
+    }
+
+    /// Sets whether the secret is also used on TCP connections without TLS. There it proves who connected, and nothing of what
+    /// follows.
+    receiver_config &plain_secrets_allowed(bool allowed)
+    {
+        return checked(receiver_config_set_plain_secrets_allowed(get(), allowed));
+    }
+
     /// Encrypts connections and checks the writer's certificate. `server_name` is the name in that certificate; by
     /// default, the host in the writer address. The last two arguments are this reader's certificate and key; pass both
     /// or neither.
@@ -2646,6 +2742,18 @@ class receiver
     void reload_tls()
     {
         detail::check(receiver_reload_tls(raw_));
+    }
+
+    /// Replaces the secret, for the next connection.
+    void set_secret(const secret &given)
+    {
+        detail::check(receiver_set_secret(raw_, given.get()));
+    }
+
+    /// Connects without a secret the next time.
+    void remove_secret()
+    {
+        detail::check(receiver_set_secret(raw_, nullptr));
     }
 
     /// Changes an option of a receiver that lives, by its name in docs/options.md. Throws `not_found` for any other name.

@@ -105,7 +105,7 @@ func TestWriterIdentity(t *testing.T) {
 	var events eventLog
 	cfg.WriterIdentity, cfg.EventHandler = "certificate uid:0", events.add
 	r := startReceiver(t, cfg)
-	if event := events.first(t, replication.EventDisconnected); event.Status != replication.ErrNotAuthorized || r.IsConnected() {
+	if event := events.first(t, replication.EventRefused); event.Status != replication.ErrNotAuthorized || r.IsConnected() {
 		t.Errorf("%+v", event)
 	}
 	cfg, _ = follow(address, "reader")

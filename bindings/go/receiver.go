@@ -201,6 +201,19 @@ func (r *Receiver) SetTLS(tls *ReceiverTLS) error {
 	}, tls.CAFile, tls.ServerName, tls.CertificateFile, tls.KeyFile)
 }
 
+// SetSecret replaces the secret, for the next connection; nil means none.
+func (r *Receiver) SetSecret(secret *Secret) error {
+	var made *C.replication_secret
+	if secret != nil {
+		var err error
+		if made, err = secret.made("set secret"); err != nil {
+			return err
+		}
+		defer freeSecret(made)
+	}
+	return r.use("set secret", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_set_secret(p, made) })
+}
+
 // ReloadTLS reads the files of the certificates again, for the next connection.
 func (r *Receiver) ReloadTLS() error {
 	return r.use("reload TLS", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_reload_tls(p) })

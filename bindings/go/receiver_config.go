@@ -80,6 +80,12 @@ type ReceiverConfig struct {
 	// WriterIdentity says whom to take for the writer, besides what TLS checks: identities as docs/access.md describes them,
 	// of which the peer must be one. Default: whoever answers.
 	WriterIdentity string
+	// Secret is what the receiver proves to its writer, and the writer to it; a writer that does not is not followed. Over TCP
+	// it needs TLS, or PlainSecretsAllowed.
+	Secret *Secret
+	// PlainSecretsAllowed allows the secret on a TCP connection without TLS. There it proves who connected, and nothing of what
+	// follows.
+	PlainSecretsAllowed bool
 	// TLS makes the library encrypt the connection, including one from Dial.
 	TLS *ReceiverTLS
 	// InsecurePermissionsAllowed allows a log directory or private key that other users may write to, and a key that they
@@ -172,6 +178,14 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 		defer identity.free()
 		b.set("WriterIdentity", func() C.int32_t { return C.lr_receiver_config_set_writer_identity(c, identity.pointers[0]) })
 	}
+	if cfg.Secret != nil {
+		b.secret("Secret", cfg.Secret, func(secret *C.replication_secret) C.int32_t {
+			return C.lr_receiver_config_set_secret(c, secret)
+		})
+	}
+	b.set("PlainSecretsAllowed", func() C.int32_t {
+		return C.lr_receiver_config_set_plain_secrets_allowed(c, C._Bool(cfg.PlainSecretsAllowed))
+	})
 	b.set("GapPolicy", func() C.int32_t { return C.lr_receiver_config_set_gap_policy(c, C.uint32_t(cfg.GapPolicy)) })
 	b.set("ApplyPolicy", func() C.int32_t {
 		return C.lr_receiver_config_set_apply_policy(c, C.uint32_t(cfg.ApplyPolicy), C.uint32_t(cfg.ApplyRetries))

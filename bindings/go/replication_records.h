@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+/** A value within records, valid as long as they are. */
+typedef struct replication_value replication_value;
+
 /* Records: the msgpack payload, decoded -------------------------------------------------------- */
 
 /** The type of a value. The numbers are part of the ABI. */

@@ -144,6 +144,10 @@ func (r *runner) runSender(s *step, what string) {
 		s.check(w.DropSlot(s.text("reader_id")))
 	case "token":
 		r.keepToken(s, a)
+	case "add_secret":
+		s.check(w.AddSecret(*secretOf(s.get("secret"))))
+	case "remove_secret":
+		s.check(w.RemoveSecret(s.text("name")))
 	case "set_option":
 		s.check(w.SetOption(s.text("name"), s.number("value", 0)))
 	case "stop":
@@ -295,6 +299,12 @@ func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 			cfg.Token, cfg.TokenEpoch = r.token(list[0]), r.number(list[1])
 		case "access_rules":
 			cfg.AccessRules = value.(string)
+		case "secrets":
+			for _, secret := range list {
+				cfg.Secrets = append(cfg.Secrets, *secretOf(secret))
+			}
+		case "plain_secrets_allowed":
+			cfg.PlainSecretsAllowed = value.(bool)
 		case "tls":
 			cfg.TLS = &replication.SenderTLS{CertificateFile: r.path(list[0]), KeyFile: r.path(list[1]), ClientCAFile: r.path(list[2])}
 		case "groups":
@@ -366,6 +376,8 @@ func (r *runner) runReceiver(s *step, what string) {
 			defer cancel()
 			return a.receiver.WaitToken(ctx, token)
 		})
+	case "set_secret":
+		s.check(a.receiver.SetSecret(secretOf(s.get("secret"))))
 	case "set_option":
 		s.check(a.receiver.SetOption(s.text("name"), s.number("value", 0)))
 	case "token":
@@ -456,6 +468,10 @@ func (r *runner) receiverConfig(s *step) *replication.ReceiverConfig {
 			policy, known := policies[list[0]]
 			cfg.ApplyPolicy, cfg.ApplyRetries = policy, uint32(r.number(list[1]))
 			return known
+		case "secret":
+			cfg.Secret = secretOf(value)
+		case "plain_secrets_allowed":
+			cfg.PlainSecretsAllowed = value.(bool)
 		case "handler_durable":
 			cfg.HandlerDurable = value.(bool)
 		case "buffer_bytes":
@@ -477,4 +493,13 @@ func (r *runner) receiverConfig(s *step) *replication.ReceiverConfig {
 		return true
 	})
 	return cfg
+}
+
+// secretOf makes a secret from its cluster, its name and a text with its bytes; nil from null.
+func secretOf(value interface{}) *replication.Secret {
+	if value == nil {
+		return nil
+	}
+	list := value.([]interface{})
+	return &replication.Secret{Cluster: list[0].(string), Name: list[1].(string), Bytes: []byte(list[2].(string))}
 }

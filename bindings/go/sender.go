@@ -234,6 +234,27 @@ func (s *Sender) Refuse(ticket uint64, reason string) error {
 	})
 }
 
+// AddSecret adds a secret by which readers may prove who they are. To replace one, add the new one, give it to the readers,
+// and remove the old one. It returns ErrInvalidState for a third secret with one name.
+func (s *Sender) AddSecret(secret Secret) error {
+	made, err := secret.made("add secret")
+	if err != nil {
+		return err
+	}
+	defer freeSecret(made)
+	return s.use("add secret", func(p *C.replication_sender) C.int32_t { return C.lr_sender_add_secret(p, made) })
+}
+
+// RemoveSecret removes the older secret with a name, or the only one. Readers that proved who they are by it are
+// disconnected. It returns ErrNotFound if there is none.
+func (s *Sender) RemoveSecret(name string) error {
+	return callWithText("remove secret", name, func(text *C.char) error {
+		return s.use("remove secret", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_remove_secret(p, text)
+		})
+	})
+}
+
 // SetAccessRules replaces the access rules. Readers that do not keep their rights are disconnected. An error names the line
 // and column of a mistake, and changes nothing.
 func (s *Sender) SetAccessRules(rules string) error {

@@ -85,6 +85,12 @@ type SenderConfig struct {
 	AccessFile string
 	// TrustedNetwork allows everyone to follow who reaches the sender, if there are no rules.
 	TrustedNetwork bool
+	// Secrets are those by which readers may prove who they are. A name may have two. Over TCP they need TLS, or
+	// PlainSecretsAllowed.
+	Secrets []Secret
+	// PlainSecretsAllowed allows secrets on TCP connections without TLS. There they prove who connected, and nothing of what
+	// follows.
+	PlainSecretsAllowed bool
 	// LastSequence is the last entry before this process started; the first new entry gets the next sequence.
 	LastSequence uint64
 	// Token is the position after which a new log begins: one that a reader reached. It replaces LastSequence.
@@ -276,6 +282,14 @@ func (cfg *SenderConfig) setAccess(b *builder, c *C.replication_sender_config) {
 	}
 	b.set("TrustedNetwork", func() C.int32_t {
 		return C.lr_sender_config_set_trusted_network(c, C._Bool(cfg.TrustedNetwork))
+	})
+	for i := range cfg.Secrets {
+		b.secret("Secrets", &cfg.Secrets[i], func(secret *C.replication_secret) C.int32_t {
+			return C.lr_sender_config_add_secret(c, secret)
+		})
+	}
+	b.set("PlainSecretsAllowed", func() C.int32_t {
+		return C.lr_sender_config_set_plain_secrets_allowed(c, C._Bool(cfg.PlainSecretsAllowed))
 	})
 }
 

@@ -675,6 +675,61 @@ static inline int32_t lr_sender_accept_connection_with_rights(replication_sender
     return lr_library.sender_accept_connection_with_rights(sender, fd, rights);
 }
 
+static inline int32_t lr_replication_secret_from_bytes(const char *cluster, const char *name, const uint8_t *secret, size_t len, replication_secret **out)
+{
+    return lr_library.replication_secret_from_bytes(cluster, name, secret, len, out);
+}
+
+static inline int32_t lr_replication_secret_from_passphrase(const char *cluster, const char *name, const uint8_t *passphrase, size_t len, replication_secret **out)
+{
+    return lr_library.replication_secret_from_passphrase(cluster, name, passphrase, len, out);
+}
+
+static inline int32_t lr_replication_secret_from_file(const char *cluster, const char *name, const char *file, bool is_passphrase, bool insecure_permissions_allowed, replication_secret **out)
+{
+    return lr_library.replication_secret_from_file(cluster, name, file, is_passphrase, insecure_permissions_allowed, out);
+}
+
+static inline void lr_replication_secret_free(replication_secret *secret)
+{
+    lr_library.replication_secret_free(secret);
+}
+
+static inline int32_t lr_sender_config_add_secret(replication_sender_config *config, const replication_secret *secret)
+{
+    return lr_library.sender_config_add_secret(config, secret);
+}
+
+static inline int32_t lr_sender_config_set_plain_secrets_allowed(replication_sender_config *config, bool allowed)
+{
+    return lr_library.sender_config_set_plain_secrets_allowed(config, allowed);
+}
+
+static inline int32_t lr_sender_add_secret(replication_sender *sender, const replication_secret *secret)
+{
+    return lr_library.sender_add_secret(sender, secret);
+}
+
+static inline int32_t lr_sender_remove_secret(replication_sender *sender, const char *name)
+{
+    return lr_library.sender_remove_secret(sender, name);
+}
+
+static inline int32_t lr_receiver_config_set_secret(replication_receiver_config *config, const replication_secret *secret)
+{
+    return lr_library.receiver_config_set_secret(config, secret);
+}
+
+static inline int32_t lr_receiver_config_set_plain_secrets_allowed(replication_receiver_config *config, bool allowed)
+{
+    return lr_library.receiver_config_set_plain_secrets_allowed(config, allowed);
+}
+
+static inline int32_t lr_receiver_set_secret(replication_receiver *receiver, const replication_secret *secret)
+{
+    return lr_library.receiver_set_secret(receiver, secret);
+}
+
 static inline int32_t lr_sender_config_set_tls_crl_file(replication_sender_config *config, const char *crl_file)
 {
     return lr_library.sender_config_set_tls_crl_file(config, crl_file);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::callbacks::CallbackGate;
 use super::end::{end, parsed, wrong_thread};
 use super::error::Result;
+use super::secret::Secret;
 use super::token::Token;
 use crate::forks::Maker;
 use crate::receiver;
@@ -120,6 +121,11 @@ impl Receiver {
     /// ones stay in force. Fails with [`INVALID_STATE`](crate::Status::InvalidState) without TLS.
     pub fn reload_tls(&self) -> Result<()> {
         Ok(self.core()?.reload_tls()?)
+    }
+
+    /// Replaces the secret for the next connection; `None` for none.
+    pub fn set_secret(&self, secret: Option<&Secret>) -> Result<()> {
+        Ok(self.core()?.set_secret(secret.map(|secret| secret.core().clone()))?)
     }
 
     /// Returns the value of an option that [`set_option`](Self::set_option) takes.

@@ -10,6 +10,7 @@ use super::end::{absolute, bounded};
 use super::error::{Error, Result};
 use super::handler::{BatchHandler, EachEntry, Handler, ManyEntries, local_wal};
 use super::receiver::Receiver;
+use super::secret::Secret;
 use super::token::Token;
 use crate::error::Status;
 use crate::forks::Maker;
@@ -198,10 +199,24 @@ impl ReceiverBuilder {
 
     /// Sets whom the receiver takes for its writer, besides what TLS checks: identities with blanks between them, such as
     /// `dns:db1.example.net` or `uid:0 same-user`, of which the peer must be one. Anyone else is told nothing and reported as
-    /// disconnected with [`NOT_AUTHORIZED`](Status::NotAuthorized). [`build`](Self::build) reads them. Default: whoever
+    /// refused with [`NOT_AUTHORIZED`](Status::NotAuthorized). [`build`](Self::build) reads them. Default: whoever
     /// answers, with TLS by the name that is dialled.
     pub fn writer_identity(mut self, identity: impl Into<String>) -> Self {
         self.writer_identity = Some(identity.into());
+        self
+    }
+
+    /// Sets a secret that the receiver proves to its writer, and the writer to it; a writer that does not is not followed, and
+    /// not told the reader's id. Over TCP it needs TLS, or [`plain_secrets_allowed`](Self::plain_secrets_allowed). Default: none.
+    pub fn secret(mut self, secret: &Secret) -> Self {
+        self.core.secret = Some(secret.core().clone());
+        self
+    }
+
+    /// Sets whether the secret is also used on TCP connections without TLS. There it proves who connected, and nothing of what
+    /// follows. Default: false.
+    pub fn plain_secrets_allowed(mut self, allowed: bool) -> Self {
+        self.core.plain_secrets_allowed = allowed;
         self
     }
 

@@ -9,6 +9,7 @@ use super::callbacks::{CallbackGate, caught};
 use super::end::{end, parsed, wrong_thread};
 use super::error::{Error, Result};
 use super::quorum::Quorum;
+use super::secret::Secret;
 use super::token::Token;
 use crate::clock;
 use crate::error::Status;
@@ -128,6 +129,19 @@ impl Sender {
     /// ones stay in force. Fails with [`INVALID_STATE`](Status::InvalidState) without TLS.
     pub fn reload_tls(&self, recheck: bool) -> Result<()> {
         Ok(self.core()?.reload_tls(recheck)?)
+    }
+
+    /// Adds a secret to those of [`SenderBuilder::secret`](crate::SenderBuilder::secret). To replace one, add the new one, give
+    /// it to the readers, and remove the old one. Fails with [`INVALID_STATE`](Status::InvalidState) for a third secret with one
+    /// name.
+    pub fn add_secret(&self, secret: &Secret) -> Result<()> {
+        Ok(self.core()?.add_secret(secret.core().clone())?)
+    }
+
+    /// Removes the older secret with a name, or the only one. Readers that proved who they are by it are disconnected with
+    /// [`NOT_AUTHORIZED`](Status::NotAuthorized). Fails with [`NOT_FOUND`](Status::NotFound) if there is none.
+    pub fn remove_secret(&self, name: &str) -> Result<()> {
+        Ok(self.core()?.remove_secret(name)?)
     }
 
     /// Replaces the access rules, which [the documentation](https://github.com/libreplication/libreplication/blob/main/docs/access.md)

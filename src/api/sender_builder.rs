@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::callbacks::{AuthorizeHandler, CallbackGate, GatedAuthorizer, Handlers};
 use super::end::{absolute, bounded};
 use super::error::{Error, Result};
+use super::secret::Secret;
 use super::sender::Sender;
 use super::token::Token;
 use crate::error::Status;
@@ -50,6 +51,7 @@ pub struct SenderBuilder {
     client_ca_file: Option<PathBuf>,
     crl_file: Option<PathBuf>,
     access: Option<RulesSource>,
+    secrets: Vec<Secret>,
     authorize: Option<AuthorizeHandler>,
     handlers: Handlers,
 }
@@ -72,6 +74,7 @@ impl Sender {
             client_ca_file: None,
             crl_file: None,
             access: None,
+            secrets: Vec::new(),
             authorize: None,
             handlers: Handlers::default(),
         }
@@ -277,6 +280,20 @@ impl SenderBuilder {
         self
     }
 
+    /// Adds a secret by which readers may prove who they are. A name may have two, so that one can take the other's place.
+    /// Over TCP it needs TLS, or [`plain_secrets_allowed`](Self::plain_secrets_allowed). Default: none.
+    pub fn secret(mut self, secret: &Secret) -> Self {
+        self.secrets.push(secret.clone());
+        self
+    }
+
+    /// Sets whether secrets are also used on TCP connections without TLS. There they prove who connected, and nothing of what
+    /// follows. Default: false.
+    pub fn plain_secrets_allowed(mut self, allowed: bool) -> Self {
+        self.core.plain_secrets_allowed = allowed;
+        self
+    }
+
     /// Adds a group of readers for use in a [`Quorum`](crate::Quorum). An id that ends with `*` matches every id with
     /// that prefix. At most 64 groups.
     pub fn group<I>(mut self, name: impl Into<String>, reader_ids: impl IntoIterator<Item = I>) -> Self
@@ -377,8 +394,19 @@ impl SenderBuilder {
     /// [`DIVERGED`](Status::Diverged) or [`REGRESSED`](Status::Regressed) if they do not match the configured position,
     /// [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Sender> {
-        let Self { mut core, storage, groups, token, identity, client_ca_file, crl_file, access, authorize, handlers } =
-            self;
+        let Self {
+            mut core,
+            storage,
+            groups,
+            token,
+            identity,
+            client_ca_file,
+            crl_file,
+            access,
+            secrets,
+            authorize,
+            handlers,
+        } = self;
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if core.io_threads > MAX_IO_THREADS {
             return invalid(format!("io_threads is {}, at most {MAX_IO_THREADS} are allowed", core.io_threads));
@@ -398,6 +426,7 @@ impl SenderBuilder {
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
             (core.last_sequence, core.last_hash, core.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
         }
+        secrets.iter().try_for_each(|secret| core.secrets.add(secret.core().clone()))?;
         core.access_rules = match access {
             None => None,
             Some(RulesSource::Rules(rules)) => Some(AccessRules::parse(&rules)?),

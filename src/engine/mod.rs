@@ -6,6 +6,7 @@
 //! drivers: they hold the locks, read the clocks, move the bytes, and do what the engine says.
 //!
 //! - [`access`]: who may connect, and what with.
+//! - [`secrets`]: how two peers prove that they have the same secret.
 //! - [`heartbeat`]: how often each end sends something, and how long silence is allowed.
 //! - [`farewell`]: how long each end waits for the peer to read its last word.
 //! - [`lineage`]: whether a position lies in the history of a log.
@@ -25,6 +26,7 @@ pub(crate) mod farewell;
 pub(crate) mod heartbeat;
 pub(crate) mod lineage;
 pub(crate) mod reader;
+pub(crate) mod secrets;
 pub(crate) mod stall;
 pub(crate) mod version;
 pub(crate) mod writer;

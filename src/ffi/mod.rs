@@ -13,8 +13,8 @@
 //! - `receiver_config` and `receiver` are a reader's end, by task: `receiver_connecting`, `receiver_applying`,
 //!   `receiver_waiting`, `receiver_storage`, `receiver_position`, `receiver_events`.
 //! - `token`: what tokens say by themselves.
-//! - `access_request` and `access`: who may follow, and what readers may do; `tls`: certificates on live handles; `crowd`:
-//!   limits for strangers.
+//! - `access_request` and `access`: who may follow, and what readers may do; `secrets`: what both ends prove without
+//!   certificates; `tls`: certificates on live handles; `crowd`: limits for strangers.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -69,6 +69,8 @@ pub mod token;
 pub mod access_request;
 
 pub mod access;
+
+pub mod secrets;
 
 pub mod tls;
 

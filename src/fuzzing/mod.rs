@@ -14,6 +14,7 @@ mod records;
 #[cfg(test)]
 mod replay;
 mod rules;
+mod secret;
 #[cfg(test)]
 mod seeds;
 mod segment;
@@ -29,6 +30,7 @@ pub use self::position::position;
 pub use self::receiver::receiver;
 pub use self::records::records;
 pub use self::rules::rules;
+pub use self::secret::secret;
 pub use self::segment::segment;
 pub use self::sender::sender;
 pub use self::slots::slots;
@@ -53,6 +55,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("receiver", receiver),
     ("records", records),
     ("rules", rules),
+    ("secret", secret),
     ("segment", segment),
     ("sender", sender),
     ("slots", slots),

@@ -107,6 +107,7 @@ replays! {
     p1_p8_fuzz_receiver: "receiver", 8;
     p8_fuzz_records: "records", 300;
     p8_fuzz_rules: "rules", 300;
+    p4_p8_fuzz_secret: "secret", 100;
     p8_fuzz_segment: "segment", 50;
     p4_p8_fuzz_sender: "sender", 30;
     p8_fuzz_slots: "slots", 100;

@@ -36,8 +36,11 @@ pub fn rules(data: &[u8]) -> bool {
     };
     let process = PeerProcess { uid: 1000, gid: 100, pid: None };
     for (origin, identity) in [
-        (Origin::Unix, PeerIdentity { certificate: None, process: Some(process) }),
-        (Origin::Tcp(IpAddr::from([10, 0, 0, 3])), PeerIdentity { certificate: Some(&certificate), process: None }),
+        (Origin::Unix, PeerIdentity { process: Some(process), ..PeerIdentity::default() }),
+        (
+            Origin::Tcp(IpAddr::from([10, 0, 0, 3])),
+            PeerIdentity { certificate: Some(&certificate), ..PeerIdentity::default() },
+        ),
         (Origin::Tcp(IpAddr::from([127, 0, 0, 1])), PeerIdentity::default()),
     ] {
         for reader_id in ["r", "*"] {

@@ -43,6 +43,7 @@ pub(super) fn all() -> Seeds {
     writers(&mut put);
     records(&mut put);
     rules(&mut put);
+    secrets(&mut put);
     small_files(&mut put);
     segments(&mut put);
     pems(&mut put);
@@ -317,6 +318,18 @@ fn rules(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("rules", "bad-right", b"* * * * read,write".to_vec());
     put("rules", "bad-quote", b"* * * \"r read".to_vec());
     put("rules", "bad-network", b"* 10.0.0.0/33 * * read".to_vec());
+}
+
+fn secrets(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    put("secret", "good", vec![0]);
+    put("secret", "good-nothing-changed", vec![0; 300]);
+    put("secret", "bad-other-secret", vec![super::secret::OTHER]);
+    // The hello has 46 bytes, the proof and the authenticator 37 each.
+    for (name, at) in
+        [("bad-name", 7), ("bad-nonce", 45), ("bad-proof", 80), ("bad-authenticator", 100), ("bad-sync", 150)]
+    {
+        put("secret", name, with(&vec![0; at + 1], [1]));
+    }
 }
 
 fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {

@@ -14,7 +14,7 @@ use crate::protocol::frame::{self, FrameError, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR,
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::{MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
-use crate::sender::config::SenderConfig;
+use crate::sender::config::{Secrets, SenderConfig};
 use crate::sender::{AckLevel, Sender};
 
 /// The bytes come in pieces, between which the sender may take them in.
@@ -23,7 +23,7 @@ const PIECES: u8 = 1;
 const ABANDON: u8 = 2;
 
 /// Longer than anything here takes, on a machine however busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const GOOD: &str = "the good reader 5b1f0c8e";
 /// The sender's lineage, which seeds may name.
 pub(super) const LINEAGE: Lineage = Lineage { stream_id: *b"0123456789abcdef", epoch: 7 };
@@ -36,7 +36,7 @@ pub fn sender(data: &[u8]) -> bool {
     let (flags, data) = split_flags(data);
     let (seed, said) = split_flags(data);
     static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
-    let stage = STAGE.get_or_init(|| Mutex::new(Stage::new()));
+    let stage = STAGE.get_or_init(|| Mutex::new(Stage::with(Secrets::default())));
     // A test that failed before has said so.
     let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
     let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
@@ -116,18 +116,19 @@ fn check_heard(mut heard: &[u8]) -> bool {
 }
 
 /// The sender and its good reader.
-struct Stage {
-    sender: Sender,
+pub(super) struct Stage {
+    pub(super) sender: Sender,
     good: UnixStream,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn with(secrets: Secrets) -> Self {
         let config = SenderConfig {
             buffer_size: 256,
             io_threads: 1,
             handshake_timeout: PATIENCE,
             lineage: Some(LINEAGE),
+            secrets,
             ..SenderConfig::default()
         };
         let sender = Sender::new(config, Box::new(Silent)).expect("a sender");
@@ -141,7 +142,7 @@ impl Stage {
 
     /// Of all connections but the good reader's nothing is left, an entry that is appended now reaches that reader, and
     /// nobody has acknowledged it before.
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.sender.reader_count() > 1 {
             assert!(Instant::now() < deadline, "a reader whose connection has ended stays");
@@ -188,7 +189,7 @@ fn connect(sender: &Sender) -> UnixStream {
 }
 
 /// The next frame; `None` at the end.
-fn read_frame(socket: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
+pub(super) fn read_frame(socket: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
     let mut header = [0; 5];
     socket.read_exact(&mut header).ok()?;
     let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;

@@ -9,6 +9,7 @@ mod go_json;
 pub mod handshake;
 pub mod lineage;
 pub mod message;
+pub mod secret;
 pub mod token;
 
 pub use go_json::{FixedBuffer, Sink};

@@ -13,6 +13,7 @@ use crate::transport::TlsClient;
 pub use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 pub use crate::engine::access::expected::WriterIdentity;
 pub use crate::engine::reader::policy::{ApplyPolicy, GapPolicy, ProtocolChoice};
+pub use crate::engine::secrets::Secret;
 pub use crate::log::SyncPolicy;
 
 /// The configuration of a receiver; the defaults are the documented ones.
@@ -60,6 +61,10 @@ pub struct ReceiverConfig {
     pub buffer_bytes: u64,
     /// Whom to take for the writer; `None`: whoever answers, with TLS by the name that is dialled.
     pub writer_identity: Option<WriterIdentity>,
+    /// By what this reader and its writer prove who they are; `None`: by nothing.
+    pub secret: Option<Secret>,
+    /// Also uses the secret on a TCP connection without TLS.
+    pub plain_secrets_allowed: bool,
     /// TLS on every connection; `None`: plain.
     pub tls: Option<TlsClient>,
     /// Takes a log's directory that other users may change, with an event. For key files see
@@ -91,6 +96,8 @@ impl Default for ReceiverConfig {
             max_entry_bytes: MAX_PAYLOAD_BYTES as u64,
             buffer_bytes: 4 << 20,
             writer_identity: None,
+            secret: None,
+            plain_secrets_allowed: false,
             tls: None,
             insecure_permissions_allowed: false,
         }

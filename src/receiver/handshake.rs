@@ -1,16 +1,16 @@
 //! The beginning of a connection: dials, sends the Sync and reads the writer's answer.
 
-use std::io;
-
 use tokio::sync::oneshot;
 
 use super::adopt::held;
 use super::context::ConnectionContext;
 use super::progress::ending;
+use super::proof;
 use super::queue::Dial;
 use crate::engine::reader::handshake::sync;
 use crate::engine::reader::history::History;
 use crate::engine::reader::plan::{Plan, sync_position};
+use crate::engine::secrets::ProofRole;
 use crate::error::{Error, Result, Status};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{MAX_HISTORY, Point, SyncAck};
@@ -92,6 +92,11 @@ async fn greet(
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
+    let mut frames = FrameReader::default();
+    let session = match &config.secret {
+        Some(secret) => Some(proof::prove(&mut frames, &stream, config, secret).await?),
+        None => None,
+    };
     let identity = stream.identity();
     context.report.meets(identity);
     if let Some(expected) = &config.writer_identity {
@@ -104,18 +109,14 @@ async fn greet(
     let mut hello = Vec::new();
     message::encode_sync(&mut hello, &sync, config.coordinator_handshake)
         .map_err(|e| Error::new(e.status(), e.to_string()))?;
-    let mut left = &hello[..];
-    while !left.is_empty() {
-        match stream.try_send(&[io::IoSlice::new(left)]) {
-            Ok(sent) => left = &left[sent..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stream.writable().await.map_err(|error| lost(Status::Io, &error))?
-            }
-            Err(error) => return Err(lost(Status::Io, &error)),
-        }
+    if let Some(session) = &session {
+        hello = session.authenticated(ProofRole::Reader, &hello)?;
     }
-    let mut frames = FrameReader::default();
-    let (kind, payload) = frames.read(&stream).await?;
+    stream.send_all(&hello).await.map_err(|error| lost(Status::Io, &error))?;
+    let (kind, payload) = match &session {
+        Some(session) => proof::read_authenticated(&mut frames, &stream, session).await?,
+        None => frames.read(&stream).await?,
+    };
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
         let error = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;

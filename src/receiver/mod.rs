@@ -20,6 +20,7 @@ mod local_log_writer;
 mod options;
 mod outgoing;
 mod progress;
+mod proof;
 mod queue;
 mod report;
 mod session;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use crate::engine::lineage::{KnownHistory, Membership, Verdict, find};
 use crate::engine::reader::life::ReceiverState;
+use crate::engine::secrets::Secret;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
 use crate::log::Mark;
@@ -307,6 +309,15 @@ impl Receiver {
     /// Whether the host allows files that other users may change.
     pub fn insecure_permissions_allowed(&self) -> bool {
         self.config.get().insecure_permissions_allowed
+    }
+
+    /// Another secret, or none, from the next connection on.
+    pub fn set_secret(&self, secret: Option<Secret>) -> Result<()> {
+        self.progress.life.borrow().check_open()?;
+        self.config.replace(|config| {
+            config.secret = secret;
+            Ok(())
+        })
     }
 
     /// Other certificates from the next connection on.

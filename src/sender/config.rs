@@ -13,6 +13,7 @@ use crate::transport::TlsServer;
 pub use super::access::{AccessRules, Question};
 pub use crate::engine::access::crowd::CrowdLimits;
 pub use crate::engine::access::policy::DEFAULT_RULES;
+pub use crate::engine::secrets::{Secret, Secrets};
 pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
 pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
 
@@ -61,6 +62,10 @@ pub struct SenderConfig {
     pub access_rules: Option<AccessRules>,
     /// Without rules, everyone may follow who has no certificate of somebody else's.
     pub trusted_network: bool,
+    /// The secrets by which readers may prove who they are.
+    pub secrets: Secrets,
+    /// Also takes proofs of secrets on a TCP connection without TLS.
+    pub plain_secrets_allowed: bool,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
     /// Takes a log's directory that other users may change, with an event. For key files see
@@ -159,6 +164,8 @@ impl Default for SenderConfig {
             unix_socket_mode: 0o600,
             access_rules: None,
             trusted_network: false,
+            secrets: Secrets::default(),
+            plain_secrets_allowed: false,
             tls: None,
             insecure_permissions_allowed: false,
             groups: Groups::default(),

@@ -17,6 +17,7 @@ use super::followers::Followers;
 use super::incoming::Incoming;
 use super::life::Life;
 use super::outgoing::OutgoingEntries;
+use super::proof;
 use super::reader::{Access, Reader};
 use super::report::ReaderLabel;
 use super::session::ReaderSession;
@@ -26,7 +27,7 @@ use crate::engine::access::policy::Denied;
 use crate::engine::access::rights::Rights;
 use crate::engine::access::rules::Decision;
 use crate::engine::writer::admit::Refusal;
-use crate::engine::writer::handshake::{Opening, Reply, Writer, error_frame};
+use crate::engine::writer::handshake::{Opening, Reply, Writer, denial, error_frame};
 use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{Backlog, PeerLimits};
 use crate::engine::{farewell, heartbeat};
@@ -34,6 +35,7 @@ use crate::error::{Error, Status};
 use crate::options::LiveConfig;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
+use crate::protocol::secret::TYPE_SECRET_HELLO;
 use crate::runtime::timeout;
 use crate::text::Quoted;
 use crate::transport::{FrameReader, Stream};
@@ -104,11 +106,15 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, via: Via,
             return None;
         }
         has_sent = true;
-        Some(read_opening(&mut frames, &stream).await)
+        Some(read_opening(&mut frames, &stream, &service.config.get()).await)
     };
     let door = |place| Door { life: &service.followers.life, place: Some(place) };
     match door(&place).unless(Stage::Draining, timeout(limit, hello)).await {
         Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, via, begun, Some(place)).await,
+        Some(Ok(Some(Err(error)))) if error.status == Status::NotAuthorized => {
+            service.followers.report.refused(stranger(&stream), &Sync::default(), &error);
+            door(&place).unless(Stage::Closing, send_last(&stream, &error_frame(&denial()))).await;
+        }
         Some(Ok(Some(Err(error)))) => {
             service.followers.report.protocol_error(stranger(&stream), &error);
             door(&place).unless(Stage::Closing, send_last(&stream, &error_frame(&error))).await;
@@ -173,10 +179,13 @@ async fn unless<T>(life: &Life, over: Stage, work: impl Future<Output = T>) -> O
     }
 }
 
-/// The TLS handshake, if there is one, then the reader's Sync.
-async fn read_opening(frames: &mut FrameReader, stream: &Stream) -> Result<Opening, Error> {
+/// The TLS handshake and the proof of a secret, if there are any, then the reader's Sync.
+async fn read_opening(frames: &mut FrameReader, stream: &Stream, config: &SenderConfig) -> Result<Opening, Error> {
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let (kind, payload) = frames.read(stream).await?;
+    if kind == TYPE_SECRET_HELLO {
+        return proof::meet(frames, stream, config, &payload).await;
+    }
     Opening::read(kind, &payload)
 }
 
@@ -259,7 +268,9 @@ async fn attach(
         return refuse(&service, door, &reader.stream, sync, &reply, error.into()).await;
     }
     // The same goes for the certificates and the access rules.
-    let certified = service.config.get().tls.as_ref().map_or(Ok(()), |tls| tls.check(&reader.stream));
+    let now = service.config.get();
+    let certified = now.tls.as_ref().map_or(Ok(()), |tls| tls.check(&reader.stream));
+    let certified = certified.and_then(|()| proof::recheck(&now.secrets, &reader.stream));
     let certified = certified.map_err(|error| Denied { error, may_monitor: false });
     if let Err(denied) = certified.and_then(|()| reader.recheck(&service.access.policy())) {
         drop(registration);

@@ -24,6 +24,7 @@ mod lowest_awaited;
 mod milestones;
 mod options;
 mod outgoing;
+mod proof;
 mod reader;
 mod registry;
 mod report;
@@ -41,6 +42,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock;
+use crate::engine::secrets::Secret;
 use crate::engine::writer::life::{Stage, already_started, not_started, was_stopped};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventDispatcher, EventKind, Mailbox, Observer};
@@ -415,6 +417,29 @@ impl Sender {
     pub fn token_at(&self, at: &Mark) -> Token {
         let Lineage { stream_id, epoch } = self.lineage;
         Token { stream_id, epoch, sequence: at.sequence, hash: at.hash }
+    }
+
+    /// One more secret by which readers may prove who they are. A name may have two.
+    pub fn add_secret(&self, secret: Secret) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        self.config.replace(|config| config.secrets.add(secret))
+    }
+
+    /// Removes the older of a name's secrets, or the only one, and disconnects the readers that proved who they are by it.
+    pub fn remove_secret(&self, name: &str) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        self.config.replace(|config| config.secrets.remove(name))?;
+        let config = self.config.get();
+        for reader in self.followers.readers.connected() {
+            if let Err(gone) = proof::recheck(&config.secrets, &reader.stream) {
+                reader.close(gone.status, gone.message);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the host allows files that other users may change.

@@ -16,7 +16,7 @@ use super::tls::Tls;
 use super::tls_errors::Files;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
-use crate::identity::{Origin, PeerCertificate, PeerIdentity, PeerProcess};
+use crate::identity::{Origin, PeerCertificate, PeerIdentity, PeerProcess, ProvenSecret};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 
@@ -30,6 +30,8 @@ pub struct Stream {
     process: Option<PeerProcess>,
     /// The peer's certificate, once the TLS handshake has verified it.
     certificate: OnceLock<PeerCertificate>,
+    /// The secret by which the peer has proven who it is.
+    secret: OnceLock<Box<ProvenSecret>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,14 @@ impl Stream {
     pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
         let address = peer.parse::<std::net::SocketAddr>().map(|peer| peer.ip());
         let origin = Origin::Tcp(address.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()));
-        Self { kind: StreamKind::Simulated(socket), peer, origin, process: None, certificate: OnceLock::new() }
+        Self {
+            kind: StreamKind::Simulated(socket),
+            peer,
+            origin,
+            process: None,
+            certificate: OnceLock::new(),
+            secret: OnceLock::new(),
+        }
     }
 
     /// Waits until the peer sends something or closes; returns whether it sent something, which stays to be received.
@@ -123,7 +132,14 @@ impl Stream {
             _ => None,
         };
         let process = process.map(|of| PeerProcess { uid: of.uid(), gid: of.gid(), pid: of.pid() });
-        Ok(Self { kind: StreamKind::Plain(socket), peer, origin, process, certificate: OnceLock::new() })
+        Ok(Self {
+            kind: StreamKind::Plain(socket),
+            peer,
+            origin,
+            process,
+            certificate: OnceLock::new(),
+            secret: OnceLock::new(),
+        })
     }
 
     /// Puts TLS over an unused socket. [`Self::handshake`] must follow.
@@ -160,7 +176,29 @@ impl Stream {
 
     /// Who the peer is, as far as it is proven. A certificate proves it once [`Self::handshake`] has succeeded.
     pub fn identity(&self) -> PeerIdentity<'_> {
-        PeerIdentity { certificate: self.certificate.get(), process: self.process }
+        PeerIdentity {
+            secret: self.secret.get().map(|secret| &*secret.name),
+            certificate: self.certificate.get(),
+            process: self.process,
+        }
+    }
+
+    /// The peer has proven that it has this secret.
+    pub(crate) fn has_proven(&self, secret: ProvenSecret) {
+        self.secret.get_or_init(|| Box::new(secret));
+    }
+
+    /// The secret by which the peer has proven who it is.
+    pub(crate) fn proven_secret(&self) -> Option<&ProvenSecret> {
+        self.secret.get().map(|secret| &**secret)
+    }
+
+    /// What TLS derives for this connection alone, once [`Self::handshake`] has succeeded; `None` without TLS.
+    pub(crate) fn channel_binding(&self) -> Option<[u8; 32]> {
+        match &self.kind {
+            StreamKind::Tls(tls) => tls.channel_binding(),
+            _ => None,
+        }
     }
 
     /// Where the peer comes from.
@@ -289,6 +327,19 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+
+    /// Sends all of it.
+    pub async fn send_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.try_send(&[IoSlice::new(left)]) {
+                Ok(sent) => left = &left[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Shuts down the sending direction: the peer sees the end of the stream after everything that was sent.

@@ -131,6 +131,12 @@ impl Tls {
         }
     }
 
+    /// What both ends derive for this connection alone.
+    pub(super) fn channel_binding(&self) -> Option<[u8; 32]> {
+        let session = self.session.lock();
+        session.connection.export_keying_material([0; 32], b"EXPORTER-libreplication-secret", None).ok()
+    }
+
     pub(super) fn is_under(&self, files: &Arc<Files>) -> bool {
         Arc::ptr_eq(&self.files, files)
     }

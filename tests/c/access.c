@@ -167,7 +167,7 @@ TEST(a_writer_is_who_it_is_expected_to_be)
     CHECK_OK(receiver_config_set_writer_identity(config, "certificate uid:0"));
     receiver_config_listen_to(config, events);
     replication_receiver *receiver = start_receiver(config);
-    WAIT_UNTIL(events_with(events, REPLICATION_EVENT_KIND_DISCONNECTED, REPLICATION_STATUS_NOT_AUTHORIZED) > 0);
+    WAIT_UNTIL(events_with(events, REPLICATION_EVENT_KIND_REFUSED, REPLICATION_STATUS_NOT_AUTHORIZED) > 0);
     CHECK(!receiver_is_connected(receiver));
     receiver_free(receiver);
     sender_free(sender);

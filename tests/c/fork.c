@@ -96,6 +96,8 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(sender_wait_durable(s->sender, 1, 1000));
     CHECK_FORKED(sender_slots_json(s->sender, &json));
     CHECK_FORKED(sender_drop_slot(s->sender, "reader"));
+    CHECK_FORKED(sender_add_secret(s->sender, NULL));
+    CHECK_FORKED(sender_remove_secret(s->sender, "readers"));
     CHECK_FORKED(sender_stop(s->sender));
     CHECK_U64(sender_reader_count(s->sender), 0);
     CHECK_U64(sender_current_sequence(s->sender), 0);
@@ -109,6 +111,7 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(receiver_stats_json(s->receiver, &json));
     CHECK_FORKED(receiver_token(s->receiver, PLACE_ROOM(place)));
     CHECK_FORKED(receiver_batch_token(s->receiver, 0, PLACE_ROOM(place)));
+    CHECK_FORKED(receiver_set_secret(s->receiver, NULL));
     CHECK_FORKED(receiver_stop(s->receiver));
     CHECK(!receiver_is_connected(s->receiver));
     CHECK_U64(receiver_last_sequence(s->receiver), 0);

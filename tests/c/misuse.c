@@ -31,6 +31,8 @@ TEST(every_sender_function_refuses_a_null_handle)
         wait_token_by(NULL, one, 1, 1, 0, NULL),
         acked_by(NULL, one, 1, 1, NULL),
         sender_stats_json(NULL, &json),
+        sender_add_secret(NULL, NULL),
+        sender_remove_secret(NULL, "readers"),
         sender_stop(NULL),
     };
     for (size_t i = 0; i < COUNT(given); i++)

@@ -4,6 +4,7 @@
 pub mod disk_log;
 pub mod disks;
 pub mod hosts;
+pub mod secret;
 pub mod stage;
 pub mod wire;
 

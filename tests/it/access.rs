@@ -231,7 +231,7 @@ fn p8_a_reader_tells_nothing_to_whom_it_does_not_take_for_its_writer() {
     let rogue = Door::open();
     let (_reader, _, events) = receiver(expecting("uid:0 certificate", &rogue.address));
     assert_eq!(rogue.accept().hear_within(PATIENCE), Heard::End);
-    let told = events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+    let told = events.wait_status(EventKind::Refused, Status::NotAuthorized);
     assert!(told.message.contains("who answers is \"none\", and writer_identity says uid:0 certificate"), "{told:?}");
 
     // The process behind a Unix socket.
@@ -245,7 +245,7 @@ fn p8_a_reader_tells_nothing_to_whom_it_does_not_take_for_its_writer() {
         if is_it {
             until("a connection", || reader.is_connected());
         } else {
-            events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+            events.wait_status(EventKind::Refused, Status::NotAuthorized);
         }
         reader.stop().unwrap();
     }
@@ -259,7 +259,7 @@ fn p8_a_reader_tells_nothing_to_whom_it_does_not_take_for_its_writer() {
         if is_it {
             until("a connection", || reader.is_connected());
         } else {
-            events.wait_status(EventKind::Disconnected, Status::NotAuthorized);
+            events.wait_status(EventKind::Refused, Status::NotAuthorized);
         }
         reader.stop().unwrap();
     }

@@ -342,7 +342,7 @@ fn no_room_has_a_circle() {
 }
 
 /// What users of the crate get in the place of a part of the core, with its name: the part itself is hidden from them.
-const FACES: [&str; 6] = ["Entry", "Handler", "Quorum", "Receiver", "Sender", "Token"];
+const FACES: [&str; 7] = ["Entry", "Handler", "Quorum", "Receiver", "Secret", "Sender", "Token"];
 
 /// No name stands for two types. Exempt are what a simulation puts in the place of something, which keeps that one's name,
 /// the faces of the crate, and the names that every module may use for its own: its state, its error, its result.

@@ -29,6 +29,8 @@ mod protocol_doc;
 mod proxy;
 mod replctl;
 mod rust_api;
+mod secret_wire;
+mod secrets;
 mod storm;
 mod strangers_text;
 mod stream;

@@ -11,6 +11,7 @@ use replication::protocol::entry::{self, ENTRY_HEADER_SIZE, Entry, MAX_PAYLOAD_B
 use replication::protocol::frame::{self, FrameError, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
 use replication::protocol::handshake::{Answer, MAX_HISTORY, Offer, Point, Sync, SyncAck};
 use replication::protocol::message::{self, Ack, ErrorMessage};
+use replication::protocol::secret::{TYPE_AUTHENTICATOR, TYPE_SECRET_CHALLENGE, TYPE_SECRET_HELLO, TYPE_SECRET_PROOF};
 use replication::protocol::token::{TOKEN_BYTES, Token};
 use replication::protocol::{MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, MAX_READER_ID_BYTES, STREAM_VERSION};
 
@@ -46,7 +47,7 @@ fn example_line(name: &str, line: &str) -> Vec<u8> {
     digits.split_whitespace().map(byte).collect()
 }
 
-fn example(name: &str) -> Vec<u8> {
+pub fn example(name: &str) -> Vec<u8> {
     examples().remove(name).unwrap_or_else(|| panic!("docs/protocol.md has no example {name}"))
 }
 
@@ -113,6 +114,11 @@ fn every_example_is_tested() {
             "entry",
             "error",
             "heartbeat",
+            "secret-authenticator",
+            "secret-challenge",
+            "secret-hello",
+            "secret-proof-reader",
+            "secret-proof-writer",
             "stream-ack",
             "sync",
             "sync-ack",
@@ -302,6 +308,10 @@ fn the_tables_name_the_crates_numbers() {
         (TYPE_ACK, "Ack"),
         (TYPE_SYNC, "Sync"),
         (TYPE_SYNC_ACK, "SyncAck"),
+        (TYPE_SECRET_HELLO, "SecretHello"),
+        (TYPE_SECRET_CHALLENGE, "SecretChallenge"),
+        (TYPE_SECRET_PROOF, "SecretProof"),
+        (TYPE_AUTHENTICATOR, "Authenticator"),
         (TYPE_ERROR, "Error"),
         (TYPE_BATCH, "Batch"),
         (TYPE_HEARTBEAT, "Heartbeat"),

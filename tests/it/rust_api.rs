@@ -1,14 +1,15 @@
 //! What Rust programs use: what the scenarios, which every language runs, have no words for.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use replication::{
-    AckLevel, ApplyPolicy, Batch, Entry, Error, EventKind, Quorum, Receiver, ReceiverBuilder, Rights, Sender, Status,
-    Token,
+    AckLevel, ApplyPolicy, Batch, Entry, Error, EventKind, Quorum, Receiver, ReceiverBuilder, Rights, Secret, Sender,
+    Status, Token,
 };
 
 use crate::common::until;
@@ -414,4 +415,63 @@ fn a_host_decides_about_readers_with_a_closure() {
     assert_eq!((rules("* * * * read"), rules("* * * * reads")), (Ok(()), Err(Status::InvalidArgument)));
     let writer = Receiver::builder().writer_identity("nobody").reader_id("r").handler(|_: &Entry<'_>| Ok(())).build();
     assert_eq!(writer.unwrap_err().status(), Status::InvalidArgument);
+}
+
+#[test]
+fn a_secret_is_made_once_and_given_to_both_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    let random = [7; 32];
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)
+        .unwrap()
+        .write_all(&random)
+        .unwrap();
+    let [from_bytes, from_file] =
+        [Secret::from_bytes("cluster", "readers", random), Secret::from_file("cluster", "readers", &file, false)];
+    let phrase = Secret::from_passphrase("cluster", "people", "correct horse").unwrap();
+    std::fs::write(&file, "correct horse\n").unwrap();
+    let phrase_file = Secret::from_passphrase_file("cluster", "people", &file, false).unwrap();
+    let short = Secret::from_bytes("cluster", "readers", [7; 31]).unwrap_err();
+    assert!(short.status() == Status::InvalidArgument && !format!("{from_bytes:?}").contains("7, 7"), "{short}");
+
+    let sender = Sender::builder()
+        .secret(&from_bytes.unwrap())
+        .secret(&phrase)
+        .plain_secrets_allowed(true)
+        .access_rules("* * secret:{id} * read")
+        .build()
+        .unwrap();
+    sender.start().unwrap();
+    let port = sender.listen("127.0.0.1:0").unwrap();
+    let follow = |id: &str, secret: &Secret| {
+        let receiver = Receiver::builder()
+            .reader_id(id)
+            .writer_addr(format!("127.0.0.1:{port}"))
+            .secret(secret)
+            .plain_secrets_allowed(true)
+            .reconnect_interval(Duration::from_millis(100))
+            .handler(|_: &Entry<'_>| Ok(()))
+            .build()
+            .unwrap();
+        receiver.start().unwrap();
+        receiver
+    };
+    let sequence = sender.replicate("entry").unwrap();
+    let [readers, people] = [follow("readers", &from_file.unwrap()), follow("people", &phrase_file)];
+    for receiver in [&readers, &people] {
+        receiver.wait_sequence(sequence, PATIENCE).unwrap();
+    }
+    let new = Secret::from_bytes("cluster", "readers", [8; 32]).unwrap();
+    sender.add_secret(&new).unwrap();
+    readers.set_secret(Some(&new)).unwrap();
+    sender.remove_secret("readers").unwrap();
+    readers.wait_sequence(sender.replicate("entry").unwrap(), PATIENCE).unwrap();
+    readers.set_secret(None).unwrap();
+    assert_eq!(sender.remove_secret("nobody").unwrap_err().status(), Status::NotFound);
+    let twice = Sender::builder().secret(&new).secret(&new).secret(&new).build().map(drop);
+    assert_eq!(twice.unwrap_err().status(), Status::InvalidState);
 }

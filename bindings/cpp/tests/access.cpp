@@ -92,7 +92,7 @@ TEST(a_writer_is_who_it_is_expected_to_be)
     host::events events;
     config.writer_identity("certificate uid:0").event_handler(std::ref(events));
     host::reader reader(std::move(config));
-    CHECK(events.wait(replication::event_kind::disconnected).status == status::not_authorized);
+    CHECK(events.wait(replication::event_kind::refused).status == status::not_authorized);
     CHECK(!reader.receiver.is_connected());
 }
 

@@ -398,6 +398,12 @@ class scenario
         return found->second;
     }
 
+    // From its cluster, its name, and a text with its bytes.
+    static replication::secret secret_of(const value &list)
+    {
+        return replication::secret::from_bytes(json::text(list.at(0)), json::text(list.at(1)), json::text(list.at(2)));
+    }
+
     static std::optional<std::string> path_of(const value &path)
     {
         if (path.is_null())
@@ -440,6 +446,11 @@ class scenario
             config.token(token_of(nth(0)), json::number(nth(1)));
         else if (key == "access_rules")
             config.access_rules(json::text(given).c_str());
+        else if (key == "secrets")
+            for (const value &each : given)
+                config.add_secret(secret_of(each));
+        else if (key == "plain_secrets_allowed")
+            config.plain_secrets_allowed(given.get<bool>());
         else if (key == "tls")
             config.tls(c_text(path_of(nth(0))), c_text(path_of(nth(1))), c_text(path_of(nth(2))));
         else if (key == "groups")
@@ -593,6 +604,26 @@ class scenario
         make(step, [id = json::text(step.at("reader_id")), &handle = sender_of(step)] { handle.remove_reader(id); });
     }
 
+    void sender_add_secret(const value &step)
+    {
+        make(step, [secret = secret_of(step.at("secret")), &handle = sender_of(step)] { handle.add_secret(secret); });
+    }
+
+    void sender_remove_secret(const value &step)
+    {
+        make(step, [name = json::text(step.at("name")), &handle = sender_of(step)] { handle.remove_secret(name); });
+    }
+
+    void receiver_set_secret(const value &step)
+    {
+        replication::receiver &handle = receiver_of(step);
+        const value &given = step.at("secret");
+        if (given.is_null())
+            make(step, [&handle] { handle.remove_secret(); });
+        else
+            make(step, [secret = secret_of(given), &handle] { handle.set_secret(secret); });
+    }
+
     void sender_set_writable(const value &step)
     {
         make(step, [writable = step.at("writable").get<bool>(), &handle = sender_of(step)] {
@@ -721,6 +752,10 @@ class scenario
         else if (key == "apply_policy")
             config.apply_policy(named<replication::apply_policy>(nth(0)),
                                 static_cast<std::uint32_t>(json::number(nth(1))));
+        else if (key == "secret")
+            config.secret(secret_of(given));
+        else if (key == "plain_secrets_allowed")
+            config.plain_secrets_allowed(given.get<bool>());
         else if (key == "handler_durable")
             config.handler_durable(given.get<bool>());
         else if (key == "reconnect_interval_ms")
@@ -1364,6 +1399,7 @@ const std::set<std::string> &scenario::known_keys()
         "row",
         "same_as",
         "second",
+        "secret",
         "sequence",
         "state",
         "status",
@@ -1392,6 +1428,8 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"sender.replicate_hex", &scenario::sender_replicate_hex},
         {"sender.replicate_in_child", &scenario::sender_replicate_in_child},
         {"sender.remove_reader", &scenario::sender_remove_reader},
+        {"sender.add_secret", &scenario::sender_add_secret},
+        {"sender.remove_secret", &scenario::sender_remove_secret},
         {"sender.set_writable", &scenario::sender_set_writable},
         {"sender.wait_acked", &scenario::sender_wait_acked},
         {"sender.acked", &scenario::sender_acked},
@@ -1412,6 +1450,7 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"receiver.wait_sequence", &scenario::receiver_wait_sequence},
         {"receiver.wait_token", &scenario::receiver_wait_token},
         {"receiver.set_option", &scenario::receiver_set_option},
+        {"receiver.set_secret", &scenario::receiver_set_secret},
         {"receiver.token", &scenario::receiver_token},
         {"token.parse", &scenario::token_parse},
         {"token.print", &scenario::token_print},

@@ -43,6 +43,7 @@ from .event import Event
 from .quorum import Quorum
 from .receiver import Receiver
 from .records import decode_records, record_value, records_json
+from .secret import Secret
 from .sender import Sender
 from .tokens import compare_tokens, parse_token, token_text
 from .values import AccessRequest, Acked, ExtType, ReceiverTls, Record, Records, SenderTls, WalSync, WriteGate
@@ -82,6 +83,7 @@ __all__ = [
     "Records",
     "ReplicationError",
     "Right",
+    "Secret",
     "Sender",
     "SenderTls",
     "Status",

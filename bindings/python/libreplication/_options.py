@@ -9,6 +9,7 @@ from typing import Callable, Mapping, Optional, Sequence, TypedDict, Union
 from .constants import ApplyPolicy, FullPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .event import Event
+from .secret import Secret
 from .values import AccessRequest, Path, ReceiverTls, Records, SenderTls, WalSync, WriteGate
 
 
@@ -35,6 +36,8 @@ class SenderOptions(TypedDict, total=False):
     access_rules: Optional[str]
     access_file: Optional[Path]
     trusted_network: Optional[bool]
+    secrets: Sequence[Secret]
+    plain_secrets_allowed: Optional[bool]
     last_sequence: Optional[int]
     token: Optional[bytes]
     epoch: int
@@ -81,6 +84,8 @@ class ReceiverOptions(TypedDict, total=False):
     records_max_bytes: Optional[int]
     tls: Optional[ReceiverTls]
     writer_identity: Optional[str]
+    secret: Optional[Secret]
+    plain_secrets_allowed: Optional[bool]
     insecure_permissions_allowed: Optional[bool]
     local_wal: Optional[Callable[[Entry], None]]
     connect: Optional[Callable[[str], Union[socket.socket, int]]]

@@ -247,6 +247,18 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_writer_identity": (status, pointer, text),
     "sender_accept_reader_with_rights": (status, pointer, descriptor, text, u64, u32),
     "sender_accept_connection_with_rights": (status, pointer, descriptor, u32),
+    # Secrets
+    "replication_secret_from_bytes": (status, text, text, pointer, size, pointer),
+    "replication_secret_from_passphrase": (status, text, text, pointer, size, pointer),
+    "replication_secret_from_file": (status, text, text, text, flag, flag, pointer),
+    "replication_secret_free": (None, pointer),
+    "sender_config_add_secret": (status, pointer, pointer),
+    "sender_config_set_plain_secrets_allowed": (status, pointer, flag),
+    "sender_add_secret": (status, pointer, pointer),
+    "sender_remove_secret": (status, pointer, text),
+    "receiver_config_set_secret": (status, pointer, pointer),
+    "receiver_config_set_plain_secrets_allowed": (status, pointer, flag),
+    "receiver_set_secret": (status, pointer, pointer),
     # Certificates
     "sender_config_set_tls_crl_file": (status, pointer, text),
     "sender_set_tls": (status, pointer, text, text, text, text, flag),

@@ -16,6 +16,7 @@ from .constants import ApplyPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .errors import InvalidArgumentError, LineageChangedError
 from .event import Event
+from .secret import Secret, pointer_of
 from .sender import (
     NO_FREE,
     optional_path,
@@ -70,6 +71,8 @@ class Receiver:
         records_max_bytes: Optional[int] = None,
         tls: Optional[ReceiverTls] = None,
         writer_identity: Optional[str] = None,
+        secret: Optional[Secret] = None,
+        plain_secrets_allowed: Optional[bool] = None,
         insecure_permissions_allowed: Optional[bool] = None,
         local_wal: Optional[Callable[[Entry], None]] = None,
         connect: Optional[Callable[[str], Union[socket.socket, int]]] = None,
@@ -126,6 +129,10 @@ class Receiver:
                 config.set("set_handler_durable", bool(handler_durable))
             if writer_identity is not None:
                 config.set("set_writer_identity", _arguments.text("writer_identity", writer_identity))
+            if secret is not None:
+                config.set("set_secret", pointer_of("secret", secret))
+            if plain_secrets_allowed is not None:
+                config.set("set_plain_secrets_allowed", bool(plain_secrets_allowed))
             if insecure_permissions_allowed is not None:
                 # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
@@ -240,6 +247,11 @@ class Receiver:
         """Reads the files of the certificates again, for the next connection."""
         with self._handle as pointer:
             check(self._library.receiver_reload_tls(pointer))
+
+    def set_secret(self, secret: Optional[Secret]) -> None:
+        """Replaces the secret, for the next connection; None means none."""
+        with self._handle as pointer:
+            check(self._library.receiver_set_secret(pointer, pointer_of("secret", secret)))
 
     def set_option(self, name: str, value: int) -> None:
         """Changes an option of a receiver that lives, by its name in ``docs/options.md``."""

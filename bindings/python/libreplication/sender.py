@@ -22,6 +22,7 @@ from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event
 from .quorum import Quorum
+from .secret import Secret, pointer_of
 from .values import AccessRequest, Acked, Path, SenderTls, WalSync, WriteGate
 
 NO_FREE = FreeFn()
@@ -61,6 +62,8 @@ class Sender:
         access_rules: Optional[str] = None,
         access_file: Optional[Path] = None,
         trusted_network: Optional[bool] = None,
+        secrets: Sequence[Secret] = (),
+        plain_secrets_allowed: Optional[bool] = None,
         last_sequence: Optional[int] = None,
         token: Optional[bytes] = None,
         epoch: int = 0,
@@ -136,6 +139,10 @@ class Sender:
                 config.set("set_access_file", _arguments.path("access_file", access_file))
             if trusted_network is not None:
                 config.set("set_trusted_network", bool(trusted_network))
+            for secret in secrets:
+                config.set("add_secret", pointer_of("secrets", secret))
+            if plain_secrets_allowed is not None:
+                config.set("set_plain_secrets_allowed", bool(plain_secrets_allowed))
             if tls is not None:
                 chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
                 key = _arguments.path("private_key_file", tls.private_key_file)
@@ -278,6 +285,23 @@ class Sender:
         with self._handle as pointer:
             number, text = _arguments.whole("ticket", ticket), _arguments.text("reason", reason)
             check(self._library.sender_authorize(pointer, number, 0, text))
+
+    def add_secret(self, secret: Secret) -> None:
+        """Adds a secret by which readers may prove who they are. A name may have two.
+
+        To replace one, add the new one, give it to the readers, and remove the old one. Raises `InvalidStateError`
+        for a third secret with one name.
+        """
+        with self._handle as pointer:
+            check(self._library.sender_add_secret(pointer, pointer_of("secret", secret)))
+
+    def remove_secret(self, name: str) -> None:
+        """Removes the older secret with a name, or the only one.
+
+        Readers that proved who they are by it are disconnected. Raises `NotFoundError` if there is none.
+        """
+        with self._handle as pointer:
+            check(self._library.sender_remove_secret(pointer, _arguments.text("name", name)))
 
     def set_access_rules(self, rules: str) -> None:
         """Replaces the access rules. Readers that do not keep their rights are disconnected.

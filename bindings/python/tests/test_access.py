@@ -78,7 +78,7 @@ def test_the_host_gives_rights():
 def test_a_writer_is_who_it_is_expected_to_be(address):
     events = Events()
     with follow(address, Inbox(), writer_identity="certificate uid:0", on_event=events.append) as receiver:
-        assert events.wait(r.EventKind.DISCONNECTED).status == r.Status.NOT_AUTHORIZED
+        assert events.wait(r.EventKind.REFUSED).status == r.Status.NOT_AUTHORIZED
         assert not receiver.connected
     with pytest.raises(errors.InvalidArgumentError, match="column 1"):
         r.Receiver("reader", address, Inbox(), writer_identity="nobody")

@@ -110,6 +110,12 @@ class Handler:
         self.heard.decoded.append(as_json(records.records))
 
 
+def secret_of(given):
+    """A secret from its cluster, its name and a text with its bytes."""
+    cluster, name, secret = given
+    return r.Secret.from_bytes(cluster, name, secret.encode())
+
+
 def status_of(call):
     """The status that a call ends with, and its text."""
     try:
@@ -185,6 +191,10 @@ class Scenario:
                 options[key] = r.WriteGate(readers, entries, ms, *gate)
             elif key == "wal_sync":
                 options[key] = r.WalSync(number(r.SyncPolicy, value[0]), *value[1:])
+            elif key == "secrets":
+                options[key] = [secret_of(each) for each in value]
+            elif key == "secret":
+                options[key] = secret_of(value)
             elif key == "wal_dir":
                 options[key] = self.directory / value
             elif key == "token":
@@ -272,6 +282,12 @@ class Scenario:
 
     def sender_remove_reader(self, name, reader_id):
         self.senders[name].remove_reader(reader_id)
+
+    def sender_add_secret(self, name, secret):
+        self.senders[name].add_secret(secret_of(secret))
+
+    def sender_remove_secret(self, subject, name):
+        self.senders[subject].remove_secret(name)
 
     def sender_set_writable(self, name, writable):
         self.senders[name].set_writable(writable)
@@ -383,6 +399,9 @@ class Scenario:
 
     def receiver_set_option(self, subject, name, value):
         self.receivers[subject].set_option(name, value)
+
+    def receiver_set_secret(self, name, secret):
+        self.receivers[name].set_secret(None if secret is None else secret_of(secret))
 
     def receiver_token(self, name, token):
         self.tokens[token] = self.receivers[name].token()

@@ -88,6 +88,8 @@ pub(crate) enum IdentityPattern {
     Certificate,
     /// A process of the same user.
     SameUser,
+    /// Who has a secret with a name like this.
+    Secret(Pattern),
     /// Any name in its certificate.
     Name(Pattern),
     Common(Pattern),
@@ -117,6 +119,9 @@ impl IdentityPattern {
         if let Some(name) = pattern("name:") {
             return Ok(Self::Name(name));
         }
+        if let Some(name) = pattern("secret:") {
+            return Ok(Self::Secret(name));
+        }
         if let Some(name) = pattern("cn:") {
             return Ok(Self::Common(name));
         }
@@ -141,8 +146,8 @@ impl IdentityPattern {
             return number(text).map(Self::Group);
         }
         Err(word.wrong(format!(
-            "unknown identity \"{}\"; it is *, none, certificate, same-user, or begins with name:, cn:, dns:, uri:, ip:, \
-             sha256:, uid: or gid:",
+            "unknown identity \"{}\"; it is *, none, certificate, same-user, or begins with secret:, name:, cn:, dns:, uri:, \
+             ip:, sha256:, uid: or gid:",
             word.text()
         )))
     }
@@ -156,9 +161,10 @@ impl IdentityPattern {
         };
         match self {
             Self::Anyone => true,
-            Self::Nobody => certificate.is_none() && process.is_none(),
+            Self::Nobody => certificate.is_none() && process.is_none() && applicant.identity.secret.is_none(),
             Self::Certificate => certificate.is_some(),
             Self::SameUser => applicant.same_user,
+            Self::Secret(pattern) => applicant.identity.secret.is_some_and(|name| pattern.matches(name, id)),
             Self::Name(pattern) => named(&|name| match name {
                 PeerName::Common(text) | PeerName::Uri(text) => pattern.matches(text, id),
                 PeerName::Dns(text) => pattern.clone().lower().matches(&lower(text), &lower(id)),
@@ -265,8 +271,8 @@ mod tests {
             fingerprint: [0xab; 32],
         };
         let process = Some(PeerProcess { uid: 1000, gid: 100, pid: None });
-        let certified = PeerIdentity { certificate: Some(&certificate), process: None };
-        let local = PeerIdentity { certificate: None, process };
+        let certified = PeerIdentity { certificate: Some(&certificate), ..PeerIdentity::default() };
+        let local = PeerIdentity { process, ..PeerIdentity::default() };
         let fingerprint = format!("sha256:{}", "aB".repeat(32));
         let table = [
             ("*", true, true, true),

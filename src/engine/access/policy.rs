@@ -13,6 +13,7 @@ pub const DEFAULT_RULES: &str = "\
 # transport  address      identity     reader id  rights
 *            *            name:{id}    *          read,ack,slot,hold
 *            *            certificate  *          deny
+*            *            secret:*     *          read,ack,slot,hold
 handed       *            *            *          read,ack,slot,hold
 unix         *            same-user    *          read,ack,slot,hold
 tcp          127.0.0.0/8  *            *          read,ack,slot,hold
@@ -132,7 +133,11 @@ mod tests {
             origin,
             tls: certificate.is_some(),
             handed,
-            identity: PeerIdentity { certificate, process: (origin == Origin::Unix).then_some(process) },
+            identity: PeerIdentity {
+                certificate,
+                process: (origin == Origin::Unix).then_some(process),
+                ..PeerIdentity::default()
+            },
             same_user,
             reader_id: "r",
         };

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(decided(&from("10.1.2.3", "r")), (Some(4), Rights::READ | Rights::ACK, Some((3, 9))));
         assert_eq!(decided(&from("11.1.2.3", "r")), (None, Rights::empty(), None));
         let certificate = PeerCertificate { names: vec![PeerName::Dns("r.db".into())], fingerprint: [0; 32] };
-        let identity = PeerIdentity { certificate: Some(&certificate), process: None };
+        let identity = PeerIdentity { certificate: Some(&certificate), ..PeerIdentity::default() };
         let certified = |reader_id| Applicant { tls: true, identity, ..from("11.1.2.3", reader_id) };
         assert_eq!(decided(&certified("r")), (Some(5), Rights::READER, None));
         assert_eq!(decided(&certified("s")), (None, Rights::empty(), None));

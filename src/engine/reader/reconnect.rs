@@ -53,7 +53,8 @@ impl Attempt<'_> {
         let mut event = |kind, sequence, text: String| {
             events.push(Event { sequence, ..Event::new(kind, status, text) });
         };
-        let kind = kind_of(status, *refused);
+        let refused = *refused || !self.connected && status == Status::NotAuthorized;
+        let kind = kind_of(status, refused);
         if let Some(kind) = kind {
             let is_about_the_next = kind == EventKind::Gap || status == Status::MessageTooLarge;
             event(kind, if is_about_the_next { received.saturating_add(1) } else { received }, text);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::admit::Refusal;
+use crate::engine::secrets::{HandshakeKey, ProofRole};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
@@ -16,6 +17,8 @@ pub(crate) struct Opening {
     pub(crate) sync: Sync,
     /// It came in the coordinator's form, and is answered in that.
     pub(crate) coordinator: bool,
+    /// What authenticates the answer, after a proof of a secret.
+    session: Option<HandshakeKey>,
 }
 
 impl Opening {
@@ -41,7 +44,12 @@ impl Opening {
     fn new(mut sync: Sync, coordinator: bool) -> Self {
         // Version 0 does not exist: whoever offers it is served as if it had offered nothing.
         sync.offer = sync.offer.filter(|offer| offer.version >= STREAM_VERSION);
-        Self { sync, coordinator }
+        Self { sync, coordinator, session: None }
+    }
+
+    /// The same, where the answer is to be authenticated.
+    pub(crate) fn under(self, session: HandshakeKey) -> Self {
+        Self { session: Some(session), ..self }
     }
 
     /// Whether the reader and the writer speak v2.
@@ -56,11 +64,10 @@ impl Opening {
 
     /// The frame that tells a peer which may not follow that it may not, and no more; with `writer`, also where that is.
     pub(crate) fn deny(&self, writer: Option<&Writer>) -> Result<Vec<u8>> {
-        let text = "the writer does not authorize this connection; its host was told why";
-        let refusal = Refusal::from(Error::new(Status::NotAuthorized, text));
+        let refusal = Refusal::from(denial());
         match writer {
             Some(writer) => self.reply(writer).refuse(&refusal),
-            None => Reply { ack: SyncAck::default(), coordinator: self.coordinator }.refuse(&refusal),
+            None => self.with(SyncAck::default()).refuse(&refusal),
         }
     }
 
@@ -79,7 +86,11 @@ impl Opening {
             }
         });
         let ack = SyncAck { current_sequence: writer.current_sequence, answer, ..SyncAck::default() };
-        Reply { ack, coordinator: self.coordinator }
+        self.with(ack)
+    }
+
+    fn with(&self, ack: SyncAck) -> Reply {
+        Reply { ack, coordinator: self.coordinator, session: self.session.clone() }
     }
 }
 
@@ -98,6 +109,7 @@ pub(crate) struct Writer {
 pub(crate) struct Reply {
     ack: SyncAck,
     coordinator: bool,
+    session: Option<HandshakeKey>,
 }
 
 impl Reply {
@@ -127,8 +139,16 @@ impl Reply {
         let mut frame = Vec::new();
         message::encode_sync_ack(&mut frame, ack, self.coordinator)
             .map_err(|error| Error::new(error.status(), error.to_string()))?;
-        Ok(frame)
+        match &self.session {
+            Some(session) => session.authenticated(ProofRole::Writer, &frame),
+            None => Ok(frame),
+        }
     }
+}
+
+/// What a peer is told that may not follow, whatever the reason.
+pub(crate) fn denial() -> Error {
+    Error::new(Status::NotAuthorized, "the writer does not authorize this connection; its host was told why")
 }
 
 /// The frame that says why a connection ends; empty where its text fits no frame.

@@ -97,6 +97,38 @@ static int32_t add_groups(replication_sender_config *config, struct json_object 
     return status;
 }
 
+int32_t secret_of(struct json_object *list, replication_secret **out)
+{
+    const char *parts[3];
+    CHECK(json_object_array_length(list) == COUNT(parts));
+    for (size_t i = 0; i < COUNT(parts); i++)
+        parts[i] = json_object_get_string(json_object_array_get_idx(list, i));
+    return replication_secret_from_bytes(parts[0], parts[1], (const uint8_t *)parts[2], strlen(parts[2]), out);
+}
+
+static int32_t add_secrets(replication_sender_config *config, struct json_object *secrets)
+{
+    int32_t status = REPLICATION_STATUS_OK;
+    for (size_t i = 0; status == REPLICATION_STATUS_OK && i < json_object_array_length(secrets); i++) {
+        replication_secret *secret = NULL;
+        status = secret_of(json_object_array_get_idx(secrets, i), &secret);
+        if (status == REPLICATION_STATUS_OK)
+            status = sender_config_add_secret(config, secret);
+        replication_secret_free(secret);
+    }
+    return status;
+}
+
+static int32_t set_secret(replication_receiver_config *config, struct json_object *list)
+{
+    replication_secret *secret = NULL;
+    int32_t status = secret_of(list, &secret);
+    if (status == REPLICATION_STATUS_OK)
+        status = receiver_config_set_secret(config, secret);
+    replication_secret_free(secret);
+    return status;
+}
+
 #define IS(setter) (strcmp(option->name, setter) == 0)
 #define NUMBER(handle, name)                                                                                           \
     do {                                                                                                               \
@@ -135,6 +167,10 @@ static int32_t set_sender_option(replication_sender_config *config, const struct
         return sender_config_set_access_rules(config, text(option, 0));
     if (IS("tls"))
         return sender_config_set_tls(config, path(option, 0), path(option, 1), path(option, 2));
+    if (IS("secrets"))
+        return add_secrets(config, option->value);
+    if (IS("plain_secrets_allowed"))
+        return sender_config_set_plain_secrets_allowed(config, truth(option, 0));
     if (IS("groups"))
         return add_groups(config, option->value);
     if (IS("write_gate"))
@@ -187,6 +223,10 @@ static int32_t set_receiver_option(replication_receiver_config *config, const st
         const struct place token = token_named(text(option, 0));
         return receiver_config_set_token(config, PLACE(token));
     }
+    if (IS("secret"))
+        return set_secret(config, option->value);
+    if (IS("plain_secrets_allowed"))
+        return receiver_config_set_plain_secrets_allowed(config, truth(option, 0));
     FAIL("a receiver has no option \"%s\"", option->name);
 }
 

@@ -11,6 +11,9 @@ typedef struct place (*token_lookup)(const char *name);
 int32_t sender_options(replication_sender_config *config, struct json_object *options, token_lookup token_named);
 int32_t receiver_options(replication_receiver_config *config, struct json_object *options, token_lookup token_named);
 
+/* Makes a secret of a list: its cluster, its name, and a text with its bytes. */
+int32_t secret_of(struct json_object *list, replication_secret **out);
+
 /* The number of a constant such as ("ACK_LEVEL", "APPLIED"); -1 when there is none. */
 int64_t constant(const char *enumeration, const char *name);
 

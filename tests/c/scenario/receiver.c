@@ -90,6 +90,18 @@ static int32_t receivers_option_is_set(struct step *step)
     return receiver_set_option(step->on->receiver, text(step, "name"), number(step, "value"));
 }
 
+static int32_t receivers_secret_is_set(struct step *step)
+{
+    struct json_object *list = NULL;
+    CHECK(json_object_object_get_ex(step->node, "secret", &list));
+    replication_secret *secret = NULL;
+    if (list != NULL)
+        CHECK_OK(secret_of(list, &secret));
+    int32_t status = receiver_set_secret(step->on->receiver, secret);
+    replication_secret_free(secret);
+    return status;
+}
+
 static int32_t receiver_stops(struct step *step)
 {
     return receiver_stop(step->on->receiver);
@@ -105,6 +117,7 @@ const struct verb receiver_verbs[] = {
     {"receiver.wait_token", true, " token timeout_ms ", receiver_waits_for_a_token},
     {"receiver.token", true, " token ", receiver_gives_a_token},
     {"receiver.set_option", true, " name value ", receivers_option_is_set},
+    {"receiver.set_secret", true, " secret ", receivers_secret_is_set},
     {"receiver.stop", true, "", receiver_stops},
     {"receiver.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

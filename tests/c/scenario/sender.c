@@ -258,6 +258,20 @@ static int32_t senders_option_is_set(struct step *step)
     return sender_set_option(step->on->sender, text(step, "name"), number(step, "value"));
 }
 
+static int32_t sender_adds_a_secret(struct step *step)
+{
+    replication_secret *secret = NULL;
+    CHECK_OK(secret_of(needed(step, "secret"), &secret));
+    int32_t status = sender_add_secret(step->on->sender, secret);
+    replication_secret_free(secret);
+    return status;
+}
+
+static int32_t sender_removes_a_secret(struct step *step)
+{
+    return sender_remove_secret(step->on->sender, text(step, "name"));
+}
+
 static int32_t sender_stops(struct step *step)
 {
     return sender_stop(step->on->sender);
@@ -283,6 +297,8 @@ const struct verb sender_verbs[] = {
     {"sender.drop_slot", true, " reader_id ", sender_drops_a_slot},
     {"sender.token", true, " token ", sender_gives_a_token},
     {"sender.set_option", true, " name value ", senders_option_is_set},
+    {"sender.add_secret", true, " secret ", sender_adds_a_secret},
+    {"sender.remove_secret", true, " name ", sender_removes_a_secret},
     {"sender.stop", true, "", sender_stops},
     {"sender.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

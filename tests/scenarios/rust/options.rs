@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use replication::{
-    AckLevel, ApplyPolicy, FullPolicy, GapPolicy, GatePolicy, Protocol, ReceiverBuilder, SenderBuilder, SyncPolicy,
-    WriteGate,
+    AckLevel, ApplyPolicy, FullPolicy, GapPolicy, GatePolicy, Protocol, ReceiverBuilder, Result, Secret, SenderBuilder,
+    SyncPolicy, WriteGate,
 };
 use serde_json::Value;
 
@@ -74,8 +74,13 @@ fn path(tmp: &Path, value: &Value) -> Option<std::path::PathBuf> {
     (!value.is_null()).then(|| tmp.join(text(value)))
 }
 
-pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &Value) -> SenderBuilder {
-    match key {
+/// Makes a secret from its cluster, its name and a text.
+pub fn secret(value: &Value) -> Result<Secret> {
+    Secret::from_bytes(text(&value[0]), text(&value[1]), text(&value[2]))
+}
+
+pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &Value) -> Result<SenderBuilder> {
+    Ok(match key {
         "buffer_size" => builder.buffer_size(small(value)),
         "buffer_bytes" => builder.buffer_bytes(number(value)),
         "full_policy" => builder.full_policy(match text(&value[0]) {
@@ -117,8 +122,13 @@ pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &V
         "wal_timeout_ms" => builder.wal_timeout(ms(value)),
         "slot_max_bytes" => builder.slot_max_bytes(number(value)),
         "slot_expiry_ms" => builder.slot_expiry(ms(value)),
+        "secrets" => {
+            let mut secrets = value.as_array().unwrap().iter().map(secret);
+            secrets.try_fold(builder, |builder, secret| secret.map(|secret| builder.secret(&secret)))?
+        }
+        "plain_secrets_allowed" => builder.plain_secrets_allowed(truth(value)),
         other => panic!("unknown option {other}"),
-    }
+    })
 }
 
 pub fn of_receiver(it: &Scenario<'_>, builder: ReceiverBuilder, key: &str, value: &Value) -> ReceiverBuilder {
@@ -170,6 +180,8 @@ pub fn of_receiver(it: &Scenario<'_>, builder: ReceiverBuilder, key: &str, value
         "wal_segment_bytes" => builder.wal_segment_bytes(number(value)),
         "wal_retain_bytes" => builder.wal_retain_bytes(number(value)),
         "wal_retain_ms" => builder.wal_retain(ms(value)),
+        "secret" => builder.secret(&secret(value).unwrap()),
+        "plain_secrets_allowed" => builder.plain_secrets_allowed(truth(value)),
         other => panic!("unknown option {other}"),
     }
 }

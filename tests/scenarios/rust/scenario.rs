@@ -51,6 +51,7 @@ const KEYS: &[&str] = &[
     "readers",
     "same_as",
     "second",
+    "secret",
     "sequence",
     "state",
     "status",

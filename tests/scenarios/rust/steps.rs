@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replication::{LogLevel, Quorum, Receiver, Result, Sender, Status, Token};
+use replication::{LogLevel, Quorum, Receiver, Result, Sender, SenderBuilder, Status, Token};
 use serde_json::Value;
 
 use crate::objects::{ENTRY_TIME_US, Ears, MAX_BATCH, Order, Own, Reader, ReaderHost, Writer, WriterHost};
@@ -145,6 +145,14 @@ impl Scenario<'_> {
                 let (name, value) = (text(&step["name"]).to_owned(), number(&step["value"]));
                 self.make(step, move || sender.set_option(&name, value));
             }
+            "add_secret" => {
+                let secret = options::secret(&step["secret"]).unwrap();
+                self.make(step, move || sender.add_secret(&secret));
+            }
+            "remove_secret" => {
+                let name = text(&step["name"]).to_owned();
+                self.make(step, move || sender.remove_secret(&name));
+            }
             "stop" => self.make(step, move || sender.stop()),
             "free" => drop(self.writers.remove(text(&step["on"]))),
             _ => panic!("unknown verb sender.{verb}"),
@@ -154,13 +162,12 @@ impl Scenario<'_> {
     fn new_sender(&mut self, step: &Value) {
         let host = Arc::new(WriterHost { ears: Ears::default(), own: Own::new(step["stop_inside"] == true) });
         let (of_events, of_records) = (Arc::clone(&host), Arc::clone(&host));
-        let mut builder = Sender::builder()
+        let builder = Sender::builder()
             .event_handler(move |event| of_events.event(event))
             .log_handler(LogLevel::Debug, move |level, _, fields| of_records.ears.log(level, fields));
-        for (key, value) in step.get("config").and_then(Value::as_object).into_iter().flatten() {
-            builder = options::of_sender(self, builder, key, value);
-        }
-        let made = builder.build().map(Arc::new);
+        let mut options = step.get("config").and_then(Value::as_object).into_iter().flatten();
+        let set = |builder, (key, value): (&String, &Value)| options::of_sender(self, builder, key, value);
+        let made = options.try_fold(builder, set).and_then(SenderBuilder::build).map(Arc::new);
         if let Ok(handle) = &made {
             host.own.set(handle);
             let writer = Writer { handle: Arc::clone(handle), heard: host };
@@ -212,6 +219,11 @@ impl Scenario<'_> {
             "set_option" => {
                 let (name, value) = (text(&step["name"]).to_owned(), number(&step["value"]));
                 self.make(step, move || receiver.set_option(&name, value));
+            }
+            "set_secret" => {
+                let secret = step.get("secret").filter(|secret| !secret.is_null());
+                let secret = secret.map(|secret| options::secret(secret).unwrap());
+                self.make(step, move || receiver.set_secret(secret.as_ref()));
             }
             "stop" => self.make(step, move || receiver.stop()),
             "free" => {

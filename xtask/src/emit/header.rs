@@ -28,11 +28,33 @@ pub fn outputs(root: &Path, api: &Api) -> Result<Vec<Output>> {
     let overview = fs::read_to_string(root.join("src/ffi/overview.txt"))?;
     let mut outputs = Vec::new();
     for header in &api.headers {
-        let text = if header.file == "replication.h" { main(api, header, &overview) } else { part(header) };
+        let text = if is_main(header) { main(api, header, &overview) } else { part(api, header) };
         outputs.push(Output::new(format!("bindings/go/{}", header.file), text.clone()));
         outputs.push(Output::new(format!("include/{}", header.file), text));
     }
     Ok(outputs)
+}
+
+fn is_main(header: &Header) -> bool {
+    header.file == "replication.h"
+}
+
+/// The handles that a header declares: those of its sections, and in the main one those of others that it names.
+fn handles(api: &Api, header: &Header) -> String {
+    let named = api.headers.iter().filter(|header| is_main(header)).map(|main| sections(&main.sections)).next();
+    let named = named.unwrap_or_default();
+    let mut text = String::new();
+    for other in &api.headers {
+        for item in other.sections.iter().flat_map(|section| &section.items) {
+            let Item::Handle(handle) = item else { continue };
+            let in_main = is_main(other) || named.contains(&format!("{} *", handle.name));
+            if in_main == is_main(header) && (in_main || other.file == header.file) {
+                text.push('\n');
+                text += &declaration(item);
+            }
+        }
+    }
+    text
 }
 
 fn main(api: &Api, header: &Header, overview: &str) -> String {
@@ -42,12 +64,7 @@ fn main(api: &Api, header: &Header, overview: &str) -> String {
     text += &version(api);
     text += ENUM_MACRO;
     text += "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n";
-    for item in api.items() {
-        if matches!(item, Item::Handle(_)) {
-            text.push('\n');
-            text += &declaration(item);
-        }
-    }
+    text += &handles(api, header);
     text += &sections(&header.sections);
     text += "\n#ifdef __cplusplus\n}\n#endif\n";
     if api.headers.len() > 1 {
@@ -61,11 +78,12 @@ fn main(api: &Api, header: &Header, overview: &str) -> String {
     text + "\n#endif\n"
 }
 
-fn part(header: &Header) -> String {
+fn part(api: &Api, header: &Header) -> String {
     let title = header.sections.first().map_or("", |section| section.title.as_str());
     let mut text = format!("/**\n * {title}: a part of replication.h, which includes it.\n */\n");
     text += &opening(&header.file);
     text += "#include \"replication.h\"\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n";
+    text += &handles(api, header);
     text += &sections(&header.sections);
     text + "\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
 }
@@ -96,7 +114,7 @@ fn sections(sections: &[Section]) -> String {
     for section in sections {
         let _ = writeln!(text, "\n/* {} {} */", section.title, "-".repeat(WIDTH - 7 - section.title.len()));
         let mut after_constant = false;
-        // Handles stand at the beginning of the header: callbacks of other sections name them.
+        // Handles stand at the beginning of a header: callbacks of other sections name them.
         for item in section.items.iter().filter(|item| !matches!(item, Item::Handle(_))) {
             let is_constant = matches!(item, Item::Constant(_));
             // Constants stand together.
