@@ -70,10 +70,15 @@ complete -c replctl -n "__fish_replctl_using_subcommand tail" -l tls-ca -d 'Use 
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l tls-name -d 'The name in the writer\'s certificate, if it is not the host of the address' -r
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l tls-cert -d 'The certificate chain of this reader, a PEM file' -r -F
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l tls-key -d 'The key of that certificate, a PEM file' -r -F
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l secret-file -d 'Prove the secret in this file to the writer, and have the writer prove it' -r -F
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l secret-name -d 'The name of that secret' -r
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l cluster -d 'The cluster that the secret is for, if its nodes name one' -r
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -s f -l follow -d 'Wait for more entries at the end, until a signal comes'
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l json -d 'Print one JSON object a line'
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -s v -l verbose -d 'Report when connections to the writer come and go'
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l coordinator -d 'Use the handshake of a coordinator\'s port'
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l passphrase -d 'The file has a passphrase in it'
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l plain-secret -d 'Use the secret over TCP without TLS, too'
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -s V -l version -d 'Print version'
 complete -c replctl -n "__fish_replctl_using_subcommand slots" -l json -d 'Print one JSON object for each slot'

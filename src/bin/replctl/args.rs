@@ -266,6 +266,34 @@ pub struct Link {
 
     #[command(flatten)]
     pub tls: Tls,
+
+    #[command(flatten)]
+    pub secret: SharedSecret,
+}
+
+/// The secret that both ends prove; without `file` there is none.
+#[derive(Args, Debug)]
+pub struct SharedSecret {
+    /// Prove the secret in this file to the writer, and have the writer prove it
+    #[arg(id = "secret-file", long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "secret-name")]
+    pub file: Option<PathBuf>,
+
+    /// The name of that secret
+    #[arg(id = "secret-name", long, value_name = "NAME", requires = "secret-file")]
+    #[arg(value_parser = text(|name| Ok(name.to_owned())))]
+    pub name: Option<String>,
+
+    /// The cluster that the secret is for, if its nodes name one
+    #[arg(long, value_name = "CLUSTER", requires = "secret-file", value_parser = text(|name| Ok(name.to_owned())))]
+    pub cluster: Option<String>,
+
+    /// The file has a passphrase in it
+    #[arg(long, requires = "secret-file")]
+    pub passphrase: bool,
+
+    /// Use the secret over TCP without TLS, too
+    #[arg(long, requires = "secret-file")]
+    pub plain_secret: bool,
 }
 
 /// The files of TLS; without `ca` there is none.

@@ -1,11 +1,12 @@
 //! `tail` of a directory and of a live writer, and `verify` beside one.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 use replication::error::Status;
 use replication::protocol::handshake::SyncAck;
 use replication::sender::Sender;
-use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
+use replication::sender::config::{AccessRules, Secret, Secrets, SenderConfig, StorageConfig, SyncPolicy};
 
 use super::*;
 use crate::certificates::Authority;
@@ -231,6 +232,28 @@ fn a_writer_with_tls_is_followed_by_whom_it_trusts() {
     run(&name).exits(1).says("TLS");
     run(&["tail", &address]).exits(6).says("wants TLS (--tls-ca)");
     run(&["tail", &address, "--tls-ca", "/nowhere.pem"]).exits(1).says("/nowhere.pem");
+}
+
+#[test]
+fn a_writer_with_a_secret_is_followed_by_who_proves_it() {
+    let mut secrets = Secrets::default();
+    secrets.add(Secret::from_passphrase("shop", "tools", b"correct horse battery").unwrap()).unwrap();
+    let access_rules = Some(AccessRules::parse("* * secret:tools * read").unwrap());
+    let config = SenderConfig { secrets, plain_secrets_allowed: true, access_rules, ..SenderConfig::default() };
+    let (sender, address, _) = sender(config);
+    replicate(&sender, 10);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    fs::write(&file, "correct horse battery\n").unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let secret = ["--secret-file", text(&file), "--secret-name", "tools", "--passphrase", "--plain-secret"];
+    let proving = [&["tail", "--json", &address, "--cluster", "shop"], &secret[..]].concat();
+    assert_eq!(entries(&run(&proving).exits(0).lines()), expected(1, 10));
+    let elsewhere = [&["tail", &address], &secret[..]].concat();
+    run(&elsewhere).exits(6).says("NOT_AUTHORIZED");
+    run(&["tail", &address]).exits(6).says("NOT_AUTHORIZED");
+    let missing = ["tail", &address, "--secret-name", "tools", "--secret-file", "/nowhere"];
+    run(&missing).exits(1).says("secret_file \"/nowhere\"");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use replication::host::{Event, EventKind, LogLevel, Observer};
 use replication::protocol::entry::Entries;
 use replication::protocol::lineage::Lineage;
 use replication::receiver::Receiver;
-use replication::receiver::config::{ApplyFailure, GapPolicy, Handler, Place, ReceiverConfig, ReceiverHost};
+use replication::receiver::config::{ApplyFailure, GapPolicy, Handler, Place, ReceiverConfig, ReceiverHost, Secret};
+use replication::secret_file::SecretFile;
 use replication::transport::{IdentityFiles, TlsClient};
 use serde_json::Value;
 
@@ -117,13 +118,19 @@ fn start(
 }
 
 fn configure(address: &str, link: &Link) -> LibraryResult<ReceiverConfig> {
+    // Root may read every file anyway, and looks at things on behalf of others.
+    let insecure_permissions_allowed = nix::unistd::geteuid().is_root();
     let identity = link.tls.cert.as_deref().zip(link.tls.key.as_deref()).map(|(chain, key)| IdentityFiles {
         certificate_chain_file: chain,
         private_key_file: key,
-        // Root may read every key anyway, and looks at things on behalf of others.
-        insecure_permissions_allowed: nix::unistd::geteuid().is_root(),
+        insecure_permissions_allowed,
     });
     let tls = link.tls.ca.as_deref().map(|ca| TlsClient::from_files(ca, link.tls.name.as_deref(), identity));
+    let secret = link.secret.file.as_deref().zip(link.secret.name.as_deref()).map(|(file, name)| {
+        let kind = if link.secret.passphrase { SecretFile::Passphrase } else { SecretFile::Bytes };
+        let cluster = link.secret.cluster.as_deref().unwrap_or_default();
+        Secret::from_file(cluster, name, file, kind, insecure_permissions_allowed)
+    });
     Ok(ReceiverConfig {
         reader_id: link.reader_id.clone(),
         writer_addr: address.into(),
@@ -132,6 +139,8 @@ fn configure(address: &str, link: &Link) -> LibraryResult<ReceiverConfig> {
         gap_policy: GapPolicy::Continue,
         reconnect_interval: Duration::from_secs(1),
         tls: tls.transpose()?,
+        secret: secret.transpose()?,
+        plain_secrets_allowed: link.secret.plain_secret,
         ..ReceiverConfig::default()
     })
 }
