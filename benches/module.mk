@@ -4,10 +4,14 @@ BENCH_OBJECTS := $(BENCH_SOURCES:benches/%.c=$(B)/benches/%.o)
 
 ROCKSDB_VERSION = $(or $(shell pkg-config --modversion rocksdb 2>/dev/null),of an unknown version)
 
-.PHONY: bench bench-programs bench-compare bench-instructions test-benches
+.PHONY: bench bench-programs bench-compare bench-handshakes bench-instructions test-benches
 
 bench: bench-programs
 	$(B)/bin/bench $(BENCH_ARGS)
+	scripts/cargo bench --bench handshakes
+
+bench-handshakes: ## handshakes in a second, and what strangers at the door cost a reader: HANDSHAKES_ARGS='--rounds 3'
+	scripts/cargo bench --bench handshakes -- $(HANDSHAKES_ARGS)
 
 # OLD: another build of the library, as make build leaves it in build/lib.
 bench-compare: $(B)/bin/bench ## compare with another build, in turns: OLD=libreplication.so PAIRS=9 BENCH_ARGS='--case 256b-1'
