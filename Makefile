@@ -123,7 +123,11 @@ test-long: ## what takes long: valgrind, storms, collectors, databases, wheels, 
 	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
 	+@$(MAKE) --no-print-directory $@-runs
 	@echo '$@: everything passed'
-test-long-runs: test-model test-minutes test-c-shipped test-c-valgrind
+test-long-runs: test-model test-minutes test-timing test-c-shipped test-c-valgrind
+
+.PHONY: test-timing
+test-timing: ## the time of checking a proof of a secret tells nothing
+	tests/timing
 
 .PHONY: soak
 soak: ## storms and fuzzing for SOAK_SECONDS, and for a tenth of it each target; for a night

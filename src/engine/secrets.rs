@@ -250,7 +250,9 @@ impl Secrets {
         self.0.iter().any(|known| known.key.fingerprint() == *fingerprint)
     }
 
-    /// The key by which a reader proves that it has the secret with the name that it gave.
+    /// The key by which a reader proves that it has the secret with the name that it gave. `tests/timing` counts its
+    /// instructions.
+    #[inline(never)]
     pub(crate) fn proven(&self, meeting: &Meeting<'_>, proof: &Block) -> Option<&SecretKey> {
         // As many are tried in any case, so that the time does not tell whether there is such a name.
         let own = self.0.iter().filter(|known| known.name == meeting.name).map(|known| (&known.key, true));
@@ -417,5 +419,44 @@ mod tests {
         let proof = key("correct horse battery", "cluster");
         assert_eq!(proof, key("correct horse battery", "cluster"));
         assert!(proof != key("correct horse battery", "other") && proof != key("correct horse batterY", "cluster"));
+    }
+
+    /// Checks a proof many times, for `tests/timing` to count the instructions.
+    fn check_often(name: &str, damage: Option<usize>) {
+        let mut secrets = Secrets::default();
+        [1, 2].into_iter().for_each(|of| secrets.add(secret(of, "cluster", "name")).unwrap());
+        let meeting = meeting(name);
+        let mut proof = meeting.proof(&key(1, "cluster", name), ProofRole::Reader);
+        if let Some(at) = damage {
+            proof[at] ^= 1;
+        }
+        for _ in 0..200 {
+            let proven = secrets.proven(std::hint::black_box(&meeting), std::hint::black_box(&proof));
+            assert_eq!(proven.is_some(), damage.is_none() && name == "name");
+        }
+    }
+
+    #[test]
+    #[ignore = "run by tests/timing"]
+    fn timing_of_a_right_proof() {
+        check_often("name", None);
+    }
+
+    #[test]
+    #[ignore = "run by tests/timing"]
+    fn timing_of_a_wrong_first_byte() {
+        check_often("name", Some(0));
+    }
+
+    #[test]
+    #[ignore = "run by tests/timing"]
+    fn timing_of_a_wrong_last_byte() {
+        check_often("name", Some(31));
+    }
+
+    #[test]
+    #[ignore = "run by tests/timing"]
+    fn timing_of_an_unknown_name() {
+        check_often("game", None);
     }
 }
