@@ -598,8 +598,9 @@ replication_status sender_config_set_min_heartbeat_ms(
     replication_sender_config *config, uint64_t interval_ms);
 
 /**
- * Sets how many milliseconds a v2 reader may be silent before it is disconnected; a v1 reader may
- * be silent forever. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
+ * Sets how many milliseconds a v2 reader may be silent before it is disconnected. A v1 reader may
+ * be silent forever, unless it may do no more than read and does not acknowledge what it was sent.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
  */
 replication_status sender_config_set_peer_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);

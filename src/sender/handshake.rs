@@ -294,6 +294,7 @@ async fn attach(
     registration.is_reported = true;
     let limits = PeerLimits {
         v2,
+        only_reads: !rights.intersects(Rights::ACK | Rights::SLOT | Rights::HOLD),
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
         write_timeout: config.write_timeout,
         peer_timeout: config.peer_timeout,

@@ -135,7 +135,8 @@ impl<'a> ReaderSession<'a> {
     fn check_time(&mut self) -> Result<(), Error> {
         let (followers, reader) = (self.followers, self.reader);
         let (heard, sent) = (reader.heard(), reader.bytes_sent());
-        let due = self.peer.look(heard, sent, self.backlog(), clock::instant())?;
+        let owes = reader.sent_whole() > reader.positions().received;
+        let due = self.peer.look(heard, sent, owes, self.backlog(), clock::instant())?;
         if due.heartbeat {
             send_heartbeat(followers, reader);
         }

@@ -17,6 +17,9 @@ use crate::fd::above_stdio;
 
 const BACKLOG: i32 = 1024;
 
+/// What readers send, Syncs and acknowledgements, is little. The kernel doubles it for what it needs itself.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
+
 /// How many descriptors below the process's limit are kept from peers, because the log's files and the host need some.
 const RESERVE: u64 = 16;
 
@@ -257,6 +260,8 @@ fn bind_tcp(address: SocketAddr, only_its_family: bool) -> io::Result<(TcpListen
     if address.ip().is_loopback() {
         unpaced(SockRef::from(&socket));
     }
+    // The connections inherit it. It is of the socket's memory what a peer can fill before anybody has let it in.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;

@@ -1,20 +1,24 @@
 //! Who may follow: by the default rules, by the host's, and by what its calls say.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use replication::error::Status;
 use replication::host::EventKind;
-use replication::protocol::frame::TYPE_SYNC_ACK;
+use replication::protocol::frame::{TYPE_ENTRY, TYPE_SYNC_ACK};
 use replication::protocol::message;
 use replication::receiver::config::{ReceiverConfig, WriterIdentity};
 use replication::sender::config::{AccessRules, SenderConfig};
 use replication::sender::{AccessRequest, Authorizer, Rights, Sender};
 use replication::transport::TlsClient;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::certificates::Authority;
 use crate::common::wire::*;
@@ -285,7 +289,7 @@ fn rules_tell_addresses_and_transports_apart() {
         sender(ruled("plain 127.0.0.2/31 * * deny\nplain 127.0.0.0/8 * * read\nunix * same-user * read,ack"));
     sender.listen(&unix).unwrap();
     let from = |source: &str| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&format!("{source}:0").parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
         socket.connect(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
         Peer::over(TcpStream::from(socket)).shake(&sync_v2("r", 0)).can_resume
@@ -434,4 +438,56 @@ fn p4_a_handler_that_blocks_holds_up_callbacks_alone() {
     waits.wait_sequence(2, PATIENCE).unwrap();
     drop(release);
     sender.stop().unwrap();
+}
+
+/// P5: what a stranger sends while nobody has let it in takes 256 KiB of the kernel's memory at most, at both ends together.
+#[test]
+fn p5_a_stranger_fills_little_of_the_kernels_memory() {
+    let config = SenderConfig { handshake_timeout: PATIENCE, ..SenderConfig::default() };
+    let (_sender, address, _, asked) = asking(config);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.connect(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    let mut stranger = Peer::over(TcpStream::from(socket));
+    stranger.send(&sync_frame(&sync_v2("stranger", 0)));
+    // The host has not answered, and nothing more is read.
+    asked.of("stranger");
+    stranger.socket.set_nonblocking(true).unwrap();
+    let mut taken = 0;
+    // The window opens a little later than the first bytes have filled it.
+    while is_writable_within(&stranger.socket, Duration::from_millis(300)) {
+        match stranger.socket.write(&[0; 4096]) {
+            Ok(bytes) => taken += bytes,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        assert!(taken <= 256 << 10, "the kernel holds {taken} bytes of a stranger's");
+    }
+    assert!(taken >= 16 << 10, "{taken}");
+}
+
+fn is_writable_within(socket: &TcpStream, limit: Duration) -> bool {
+    let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut asked, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
+}
+
+/// P4: a v1 reader that may only read keeps its place as long as it acknowledges what it gets.
+#[test]
+fn p4_a_silent_v1_reader_that_may_only_read_is_not_kept() {
+    let [heartbeat_interval, peer_timeout] = [50, 200].map(Duration::from_millis);
+    let config = SenderConfig { heartbeat_interval, peer_timeout, ..ruled("* * * * read") };
+    let (sender, address, events) = sender(config);
+    let follow = |id: &str| {
+        let mut peer = Peer::connect(&address);
+        assert!(peer.shake(&sync_v1(id, 0)).can_resume);
+        peer
+    };
+    let (mut answers, silent) = (follow("answers"), follow("silent"));
+    sender.replicate(0, b"entry").unwrap();
+    answers.frame_of(TYPE_ENTRY);
+    answers.send(&ack_v1(1, "answers"));
+    let gone = events.wait_status(EventKind::Disconnected, Status::PeerTimeout);
+    assert_eq!(gone.reader_id, "silent");
+    assert!(gone.message.contains("has acknowledged nothing"), "{gone:?}");
+    assert_eq!(sender.reader_count(), 1);
+    drop(silent);
 }

@@ -15,11 +15,14 @@ const SHORTEST_TICK: Duration = Duration::from_millis(5);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerLimits {
     pub(crate) v2: bool,
+    /// It may do no more than read.
+    pub(crate) only_reads: bool,
     /// How often a v2 reader hears something.
     pub(crate) heartbeat: Duration,
     /// How long it may take no byte.
     pub(crate) write_timeout: Duration,
-    /// How long a v2 reader may be silent, and any reader's frame unfinished.
+    /// How long a v2 reader may be silent, and a v1 reader that may only read and has entries to acknowledge; and how long
+    /// any reader's frame may be unfinished.
     pub(crate) peer_timeout: Duration,
     /// How much it may lack before it loses its place.
     pub(crate) backlog: Backlog,
@@ -57,13 +60,15 @@ pub(crate) struct Peer {
     /// Bytes sent at the last look, and since when there were no more.
     sent: u64,
     idle_since: Instant,
+    /// Since when it owes an acknowledgement, if it does.
+    owes_since: Option<Instant>,
     /// It was reported that the reader lags, and it has not caught up since.
     lagging: bool,
 }
 
 impl Peer {
     pub(crate) fn new(limits: PeerLimits, now: Instant) -> Self {
-        Self { limits, blocked: None, sent: 0, idle_since: now, lagging: false }
+        Self { limits, blocked: None, sent: 0, idle_since: now, owes_since: None, lagging: false }
     }
 
     /// How often time alone may change something.
@@ -90,8 +95,17 @@ impl Peer {
         }
     }
 
-    /// Takes account of time. The error is why the connection ends.
-    pub(crate) fn look(&mut self, heard: Heard, bytes_sent: u64, backlog: Backlog, now: Instant) -> Result<DueActions> {
+    /// Takes account of time. `owes`: the reader has not acknowledged everything that it was sent. The error is why the
+    /// connection ends.
+    pub(crate) fn look(
+        &mut self,
+        heard: Heard,
+        bytes_sent: u64,
+        owes: bool,
+        backlog: Backlog,
+        now: Instant,
+    ) -> Result<DueActions> {
+        self.owes_since = owes.then(|| self.owes_since.unwrap_or(now).max(heard.at));
         let heartbeat = self.check(heard, bytes_sent, now)?;
         let lagging = !self.lagging && is_near(backlog, self.limits.backlog);
         self.lagging |= lagging;
@@ -100,12 +114,16 @@ impl Peer {
 
     /// Whether a heartbeat is due; an error when the reader is silent or stuck.
     fn check(&mut self, heard: Heard, bytes_sent: u64, now: Instant) -> Result<bool> {
-        let PeerLimits { v2, heartbeat, write_timeout, peer_timeout, .. } = self.limits;
+        let PeerLimits { v2, only_reads, heartbeat, write_timeout, peer_timeout, .. } = self.limits;
         let since = |then: Instant| now.saturating_duration_since(then);
         let timed_out = |text: String| Err(Error::new(Status::PeerTimeout, text));
         let silent = since(heard.at);
         if v2 && silent > peer_timeout {
             return timed_out(format!("nothing heard from the reader for {} ms", silent.as_millis()));
+        }
+        // One that the writer needs nothing of keeps its place only while it answers.
+        if let Some(owing) = self.owes_since.map(since).filter(|owing| !v2 && only_reads && *owing > peer_timeout) {
+            return timed_out(format!("the reader has acknowledged nothing for {} ms", owing.as_millis()));
         }
         if let Some(unfinished) = heard.unfinished_since.map(since).filter(|unfinished| *unfinished > peer_timeout) {
             return timed_out(format!("a frame of the reader's is unfinished for {} ms", unfinished.as_millis()));
@@ -211,7 +229,8 @@ mod tests {
     const BUFFER: Backlog = Backlog { bytes: 400, entries: 40 };
 
     fn limits(v2: bool) -> PeerLimits {
-        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS, backlog: BUFFER }
+        let [heartbeat, write_timeout, peer_timeout] = [100 * MS, 1000 * MS, 2000 * MS];
+        PeerLimits { v2, only_reads: false, heartbeat, write_timeout, peer_timeout, backlog: BUFFER }
     }
 
     /// A connection that began at the returned moment.
@@ -229,7 +248,7 @@ mod tests {
         for v2 in [true, false] {
             let (mut peer, begun) = peer(v2);
             assert_eq!(peer.tick_every(), 50 * MS);
-            let mut is_due = |sent, at| peer.look(heard(at), sent, NOTHING, at).unwrap().heartbeat;
+            let mut is_due = |sent, at| peer.look(heard(at), sent, false, NOTHING, at).unwrap().heartbeat;
             assert!(!is_due(0, begun + 49 * MS));
             assert_eq!(is_due(0, begun + 50 * MS), v2);
             // Whatever was sent is as good as a heartbeat.
@@ -246,7 +265,7 @@ mod tests {
                 peer.is_blocked((7, 7), begun);
             }
             let heard = Heard { at: begun + MS * heard_ms, unfinished_since: unfinished.then_some(begun) };
-            peer.look(heard, 0, NOTHING, begun + MS * now_ms).map_or_else(|why| why.status, |_| Status::Ok)
+            peer.look(heard, 0, true, NOTHING, begun + MS * now_ms).map_or_else(|why| why.status, |_| Status::Ok)
         };
         let table = [
             // v2, blocked, when it was heard, with an unfinished frame from the start, and now.
@@ -267,10 +286,29 @@ mod tests {
         }
     }
 
+    /// P4: a v1 reader that may only read is not kept for ever if it never answers.
+    #[test]
+    fn p4_a_v1_reader_that_only_reads_acknowledges_what_it_gets() {
+        for (v2, only_reads, gives_up) in [(false, true, true), (false, false, false), (true, true, false)] {
+            let begun = Instant::now();
+            let mut peer = Peer::new(PeerLimits { only_reads, ..limits(v2) }, begun);
+            let mut is_kept = |owes, heard_ms: u32, ms: u32| {
+                let at = begun + MS * if v2 { ms } else { heard_ms };
+                peer.look(heard(at), 0, owes, NOTHING, begun + MS * ms).is_ok()
+            };
+            assert!(is_kept(false, 0, 9000), "it owes nothing");
+            assert!(is_kept(true, 0, 9000) && is_kept(true, 0, 11_000));
+            assert!(is_kept(true, 11_000, 11_001), "it answers, and owes more");
+            assert!(is_kept(true, 11_000, 13_000));
+            assert_eq!(is_kept(true, 11_000, 13_001), !gives_up);
+            assert!(is_kept(false, 11_000, 20_000));
+        }
+    }
+
     #[test]
     fn the_time_without_progress_begins_anew_with_each_byte() {
         let (mut peer, begun) = peer(false);
-        let look = |peer: &mut Peer, ms| peer.look(heard(begun), 0, NOTHING, begun + MS * ms).is_ok();
+        let look = |peer: &mut Peer, ms| peer.look(heard(begun), 0, true, NOTHING, begun + MS * ms).is_ok();
         peer.is_blocked((7, 7), begun);
         peer.is_blocked((7, 7), begun + 900 * MS);
         assert!(!look(&mut peer, 1001));
@@ -285,7 +323,7 @@ mod tests {
     fn a_reader_is_reported_once_until_it_has_caught_up() {
         let (mut peer, now) = peer(true);
         let lags = |peer: &mut Peer, bytes, entries| {
-            peer.look(heard(now), 0, Backlog { bytes, entries }, now).unwrap().lagging
+            peer.look(heard(now), 0, true, Backlog { bytes, entries }, now).unwrap().lagging
         };
         assert!(!lags(&mut peer, 300, 30) && lags(&mut peer, 303, 0) && !lags(&mut peer, 399, 39));
         peer.moves();
