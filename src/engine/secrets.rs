@@ -259,7 +259,8 @@ impl Secrets {
         let others = self.0.iter().cycle().map(|known| (&known.key, false));
         let tried = own.chain(others).take(MAX_SECRETS_OF_A_NAME);
         tried.fold(None, |found, (key, is_own)| {
-            let is_it = meeting.is_proven(key, ProofRole::Reader, proof) && is_own;
+            let is_proven = meeting.is_proven(key, ProofRole::Reader, proof) || mutant!("proofs-believed");
+            let is_it = is_proven && is_own;
             if is_it { Some(key) } else { found }
         })
     }

@@ -92,6 +92,7 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
     let node = world.add_node();
     let stranger = world.add_node();
     let guard = Guard::of(case.seed);
+    world.wants_secret.set(guard == Some(Guard::WantsSecret));
     let plan = WriterPlan { rules: guard.map(|guard| guard.rules(stranger)), ..plan };
     let writer = WriterHost::new(&world, node, plan.clone());
     let cluster = Rc::new(Cluster {
@@ -319,6 +320,10 @@ impl Cluster {
         self.world.scheduler.call_in(after, move || {
             if cluster.world.calm.get() {
                 return;
+            }
+            if cluster.guard == Some(Guard::WantsSecret) {
+                liar::guess(&cluster.world, cluster.stranger, cluster.writer().node);
+                return cluster.sneak();
             }
             let readers = cluster.readers.borrow();
             let whom = cluster.world.draw(|rng| rng.usize(..readers.len() + 1));

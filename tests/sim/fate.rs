@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use replication::sender::config::Secret;
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stroke {
@@ -44,22 +46,35 @@ pub enum Guard {
     Denies,
     /// It may read, and no more.
     LetsRead,
+    /// Whoever proves the secret of the nodes may follow, and it cannot.
+    WantsSecret,
 }
+
+/// What the nodes share where a secret is wanted.
+pub fn secret() -> Secret {
+    Secret::from_bytes("cluster", SECRET_NAME, &[7; 32]).expect("a secret")
+}
+
+pub const SECRET_NAME: &str = "nodes";
 
 impl Guard {
     /// Whether the writers of a cluster have rules. Drawn by itself: the rest of a cluster is the same with and without.
     pub fn of(seed: u64) -> Option<Self> {
-        match seed % 8 {
+        match seed % 16 {
             6 => Some(Self::Denies),
-            7 => Some(Self::LetsRead),
+            14 => Some(Self::WantsSecret),
+            7 | 15 => Some(Self::LetsRead),
             _ => None,
         }
     }
 
     /// The rules, with the stranger at this node.
     pub fn rules(self, stranger: usize) -> String {
-        let rights = if self == Self::Denies { "deny" } else { "read" };
-        format!("* 10.0.0.{stranger} * * {rights}\n* * * * read,ack,slot,hold\n")
+        match self {
+            Self::Denies => format!("* 10.0.0.{stranger} * * deny\n* * * * read,ack,slot,hold\n"),
+            Self::LetsRead => format!("* 10.0.0.{stranger} * * read\n* * * * read,ack,slot,hold\n"),
+            Self::WantsSecret => format!("* * secret:{SECRET_NAME} * read,ack,slot,hold\n"),
+        }
     }
 }
 

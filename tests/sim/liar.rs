@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use replication::protocol::control::{Positions, StreamAck, TYPE_BATCH};
 use replication::protocol::entry::Entries;
+use replication::protocol::frame::TYPE_ERROR;
 use replication::protocol::handshake::{Offer, Sync};
+use replication::protocol::secret::{SecretHello, TYPE_SECRET_CHALLENGE, TYPE_SECRET_PROOF, encode_block};
 use replication::protocol::{MAX_MESSAGE_SIZE, STREAM_VERSION, frame, message};
 use replication::simulation::{Environment, Socket};
 
+use crate::fate;
 use crate::scheduler::NodeId;
 use crate::world::World;
 use crate::writer::WriterHost;
@@ -90,6 +93,29 @@ pub fn sneak(world: &Rc<World>, node: NodeId, writer: Rc<WriterHost>, reader_id:
             if reader_id == SNEAK && writer.has_slot(SNEAK) {
                 return me.fail(format_args!("P4: a stranger that may only read has a slot"));
             }
+        }
+    });
+}
+
+/// Names the nodes' secret, and guesses the proof of it.
+pub fn guess(world: &Rc<World>, node: NodeId, writer: NodeId) {
+    let me = Rc::clone(world);
+    world.scheduler.spawn(node, "guesser", move || {
+        let Ok(socket) = me.connect(&World::address(writer)) else { return };
+        let hello = SecretHello { name: fate::SECRET_NAME.into(), nonce: [1; 32] };
+        let (Ok(hello), Ok(proof)) = (hello.encode(), encode_block(TYPE_SECRET_PROOF, &[2; 32])) else { return };
+        if send(&*socket, &hello).is_err() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let Some((TYPE_SECRET_CHALLENGE, _)) = receive_frame(&me, &*socket, &mut bytes) else { return };
+        if send(&*socket, &proof).is_err() {
+            return;
+        }
+        if let Some((kind, _)) = receive_frame(&me, &*socket, &mut bytes)
+            && kind != TYPE_ERROR
+        {
+            me.fail(format_args!("P8: who guesses the proof of a secret is answered with a frame of type {kind:#04x}"));
         }
     });
 }

@@ -31,6 +31,7 @@ const MUTANTS: &[&str] = &[
     "old-epochs-followed",
     "position-ahead-of-handler",
     "position-slots-in-turns",
+    "proofs-believed",
     "recovery-stops-at-commit",
     "refused-entry-takes-a-sequence",
     "replay-left-out",

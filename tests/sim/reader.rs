@@ -18,6 +18,7 @@ use replication::receiver::config::{
 };
 use replication::sender::AckLevel;
 
+use crate::fate;
 use crate::model::{EntryId, Model, ROOT, id_of, stamp};
 use crate::scheduler::NodeId;
 use crate::world::{Local, World};
@@ -469,6 +470,9 @@ impl ReaderHost {
             retain_bytes: self.plan.retain_bytes,
             ..LocalLogConfig::new(dir)
         });
+        if self.world.wants_secret.get() {
+            (config.secret, config.plain_secrets_allowed) = (Some(fate::secret()), true);
+        }
         let committed = self.committed.get();
         if self.plan.transactional {
             config.has_position = true;

@@ -68,6 +68,8 @@ pub struct World {
     me: RefCell<std::rc::Weak<World>>,
     /// From now on nothing goes wrong any more.
     pub calm: Cell<bool>,
+    /// The nodes prove a secret to each other.
+    pub wants_secret: Cell<bool>,
 }
 
 /// Lines of the trace that a failure shows.
@@ -93,6 +95,7 @@ impl World {
             on_death: RefCell::new(None),
             me: RefCell::default(),
             calm: Cell::new(false),
+            wants_secret: Cell::new(false),
         });
         *world.me.borrow_mut() = Rc::downgrade(&world);
         world

@@ -13,10 +13,11 @@ use replication::protocol::token::Token;
 use replication::sender::config::{
     AccessRules, FullPolicy, GatePolicy, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig,
 };
-use replication::sender::config::{Group, Groups};
+use replication::sender::config::{Group, Groups, Secrets};
 use replication::sender::{AckLevel, Sender};
 
 use crate::disk::Disk;
+use crate::fate;
 use crate::model::{Entry, EntryId, ROOT, payload, stamp};
 use crate::reader::ReaderHost;
 use crate::scheduler::NodeId;
@@ -336,6 +337,10 @@ impl WriterHost {
             timeout: Duration::from_millis(500),
             ..StorageConfig::new(dir)
         });
+        let mut secrets = Secrets::default();
+        if self.world.wants_secret.get() {
+            secrets.add(fate::secret()).expect("a sender takes a secret");
+        }
         SenderConfig {
             buffer_size: self.plan.buffer_size,
             buffer_bytes: 1 << 20,
@@ -353,6 +358,8 @@ impl WriterHost {
             groups: self.groups(),
             write_gate: self.plan.gate,
             access_rules: self.plan.rules.as_ref().map(|rules| AccessRules::parse(rules).expect("rules")),
+            secrets,
+            plain_secrets_allowed: self.world.wants_secret.get(),
             storage,
             ..SenderConfig::default()
         }
