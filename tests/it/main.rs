@@ -4,6 +4,7 @@ mod access;
 mod acks;
 mod addresses;
 mod architecture;
+mod attacks;
 mod certificates;
 mod claims;
 #[path = "../common/mod.rs"]
