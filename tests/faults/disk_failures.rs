@@ -13,6 +13,7 @@ use replication::sender::{AckLevel, Sender};
 use crate::common::disks::*;
 use crate::common::hosts::{payload, policy, stored, verified_end};
 use crate::common::*;
+use crate::heal;
 
 const EIO: &str = "1*return(5)";
 const ENOSPC: &str = "return(28)";
@@ -31,7 +32,7 @@ fn open(config: &SenderConfig, address: &str) -> (Sender, Events) {
 /// P6: what a call has put into the log although its sync failed must not be written again, so its error has the sequence.
 #[test]
 fn p6_an_error_says_which_entries_were_taken() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("log");
     let sender = replication::Sender::builder().wal_dir(&dir).wal_sync(SyncPolicy::Always).build().unwrap();
@@ -43,13 +44,13 @@ fn p6_an_error_says_which_entries_were_taken() {
     let error = sender.replicate("d").unwrap_err();
     assert_eq!((error.status(), error.taken()), (Status::Io, None), "{error}");
     drop(sender);
-    scenario.teardown();
+    heal();
 }
 
 /// P6, P10: after a sync of the writer that failed nothing is promised any more, and nothing that was promised is gone.
 #[test]
 fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let points =
         ["entries-sync-before", "entries-sync-after", "seal-sync-before", "new-sync-before", "dir-sync-before"];
     for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
@@ -115,13 +116,13 @@ fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() 
         drop(second);
         assert_eq!(verified_end(&dir), end, "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P6: the same for a reader's own log.
 #[test]
 fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_again() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let points =
         ["entries-sync-before", "entries-sync-after", "seal-sync-before", "new-sync-before", "dir-sync-before"];
     for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
@@ -175,7 +176,7 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
         drop(reader);
         assert_eq!(verified_end(dir.path()), last, "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 // ---- a disk that is full ---------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
 /// on.
 #[test]
 fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let points = ["entries-write-before", "entries-write-after", "new-write-before", "new-write-after"];
     for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
         let what = format!("{sync}, {point}");
@@ -230,13 +231,13 @@ fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
         drop(sender);
         assert_eq!(verified_end(&dir), end, "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2: what there was room for is made durable and goes to readers, however long the rest has to wait.
 #[test]
 fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("log");
     let sync = SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX };
@@ -257,13 +258,13 @@ fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
     sender.wait_acked(2, AckLevel::Received, 1, PATIENCE).unwrap();
     no_trouble(&heard);
     sender.stop().unwrap();
-    scenario.teardown();
+    heal();
 }
 
 /// P2: a disk that fills up in the middle of one write, after whole segments of it, is full for a while like any other.
 #[test]
 fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for sync in POLICIES {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("log");
@@ -286,13 +287,13 @@ fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
         fail::remove("disk-new-write-before");
         assert_eq!(verified_end(&dir), 100, "{sync}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P6: a reader whose disk is full takes in nothing more, loses nothing, and goes on when there is room.
 #[test]
 fn p2_p6_a_reader_with_a_full_disk_waits_and_goes_on_when_there_is_room() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let points = ["entries-write-before", "entries-write-after", "new-write-before", "position-write-before"];
     for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
         let what = format!("{sync}, {point}");
@@ -318,13 +319,13 @@ fn p2_p6_a_reader_with_a_full_disk_waits_and_goes_on_when_there_is_room() {
         drop(reader);
         assert_eq!(verified_end(dir.path()), 65, "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P5: what retention gives up and cannot be removed costs room, and stops neither writer nor reader.
 #[test]
 fn p2_a_file_that_cannot_be_removed_stops_nobody() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for sync in POLICIES {
         let scratch = tempfile::tempdir().unwrap();
         let dirs = ["writer", "reader"].map(|name| scratch.path().join(name));
@@ -351,5 +352,5 @@ fn p2_a_file_that_cannot_be_removed_stops_nobody() {
         check(&seen, 1, sender.current_sequence());
         no_trouble(&at_reader);
     }
-    scenario.teardown();
+    heal();
 }

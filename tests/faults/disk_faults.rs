@@ -13,6 +13,7 @@ use replication::protocol::token::Token;
 
 use crate::common::disk_log::*;
 use crate::common::until;
+use crate::heal;
 use crate::latch::Latch;
 
 const ENOSPC: &str = "1*return(28)";
@@ -21,7 +22,7 @@ const EIO: &str = "1*return(5)";
 
 #[test]
 fn p2_a_full_disk_refuses_entries_and_goes_on_when_there_is_room() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     // Just before the write, and after a part of it.
     for point in ["disk-entries-write-before", "disk-entries-write-after"] {
         for errno in [ENOSPC, EDQUOT] {
@@ -42,12 +43,12 @@ fn p2_a_full_disk_refuses_entries_and_goes_on_when_there_is_room() {
             assert_eq!(reopen_and_check(dir.path(), 4, 4), 4);
         }
     }
-    scenario.teardown();
+    heal();
 }
 
 #[test]
 fn p2_a_full_disk_at_the_change_of_segments_loses_nothing() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for point in
         ["disk-new-write-before", "disk-new-write-after", "disk-index-write-before", "disk-commit-write-before"]
     {
@@ -69,12 +70,12 @@ fn p2_a_full_disk_at_the_change_of_segments_loses_nothing() {
         drop(log);
         assert_eq!(reopen_and_check(dir.path(), 32, 32), 32);
     }
-    scenario.teardown();
+    heal();
 }
 
 #[test]
 fn p6_a_note_of_a_sync_that_finds_no_room_does_not_undo_the_sync() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     log.write(&encode(0, 2)).unwrap();
@@ -84,13 +85,13 @@ fn p6_a_note_of_a_sync_that_finds_no_room_does_not_undo_the_sync() {
     assert_eq!(log.sync().unwrap().sequence, 3);
     drop(log);
     assert_eq!(reopen_and_check(dir.path(), 3, 3), 3);
-    scenario.teardown();
+    heal();
 }
 
 /// P6, P10: after a failed sync nobody knows what is on disk, so nothing is acknowledged any more.
 #[test]
 fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for errno in [EIO, ENOSPC] {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
@@ -112,12 +113,12 @@ fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
         drop(log);
         reopen_and_check(dir.path(), synced.sequence, 3);
     }
-    scenario.teardown();
+    heal();
 }
 
 #[test]
 fn p10_a_failed_sync_at_the_change_of_segments_is_no_less_fatal() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for point in ["disk-entries-sync-before", "disk-seal-sync-before", "disk-new-sync-before", "disk-dir-sync-before"] {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
@@ -132,13 +133,13 @@ fn p10_a_failed_sync_at_the_change_of_segments_is_no_less_fatal() {
         drop(log);
         reopen_and_check(dir.path(), synced, 43);
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P10: what a write that failed left, and what could not be cut off then, is never taken for entries.
 #[test]
 fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for at_close in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         // One segment: completing it would cut off what is reserved.
@@ -160,14 +161,14 @@ fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
         let end = if at_close { 2 } else { 3 };
         reopen_and_check(dir.path(), end, end);
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call
 /// succeeds when it is tried again.
 #[test]
 fn p2_p10_every_failed_operation_but_a_sync_may_be_tried_again() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let causes = [5, 28, 122, 27, 24, 23, 12, 11, 30, 13, 1];
     for (n, point) in CRASH_POINTS.iter().filter(|point| !point.contains("sync")).enumerate() {
         for (m, errno) in causes.iter().enumerate() {
@@ -218,13 +219,13 @@ fn p2_p10_every_failed_operation_but_a_sync_may_be_tried_again() {
             assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{what}");
         }
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2: a segment with room takes entries although the next one cannot be made: it is completed for its age when it can.
 #[test]
 fn p2_a_segment_is_not_completed_before_there_is_a_next_one() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for (point, errno) in [("disk-new-create-before", 24), ("disk-new-write-before", 28)] {
         for prepared in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -247,13 +248,13 @@ fn p2_a_segment_is_not_completed_before_there_is_a_next_one() {
             reopen_and_check(dir.path(), 4, 4);
         }
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P10: a sync during which the log was found to be lost confirms nothing: the host may know of the loss already.
 #[test]
 fn p10_a_sync_confirms_nothing_once_the_log_is_lost() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for sealing in [false, true] {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("log");
@@ -270,13 +271,13 @@ fn p10_a_sync_confirms_nothing_once_the_log_is_lost() {
         assert_eq!(log.synced().sequence, 0);
         fail::remove("disk-entries-sync-after");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P10: a position that comes while another one is written, which came during a sync, is not forgotten for that.
 #[test]
 fn p10_each_position_that_comes_during_a_sync_is_written_after_it() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let (mut file, _) = PositionFile::open(dir.path(), "r").unwrap();
     let token = |sequence| Token { stream_id: [7; 16], epoch: 1, sequence, hash: sequence };
@@ -298,13 +299,13 @@ fn p10_each_position_that_comes_during_a_sync_is_written_after_it() {
         under_way.join().unwrap().unwrap();
     });
     assert_eq!(PositionFile::read(dir.path(), "r").unwrap(), Some(token(3)));
-    scenario.teardown();
+    heal();
 }
 
 /// A reader that comes while a trim is half done is told that what it asks for is gone, not that the log is damaged.
 #[test]
 fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     log.write(&encode(0, 10)).unwrap();
@@ -322,12 +323,12 @@ fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
         latch.open();
         assert!(trimming.join().unwrap().unwrap() > 0);
     });
-    scenario.teardown();
+    heal();
 }
 
 #[test]
 fn p10_opening_that_fails_half_way_can_be_tried_again() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for point in CRASH_POINTS {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
@@ -349,12 +350,12 @@ fn p10_opening_that_fails_half_way_can_be_tried_again() {
         fail::remove(*point);
         assert_eq!(reopen_and_check(dir.path(), synced, 13), 13);
     }
-    scenario.teardown();
+    heal();
 }
 
 #[test]
 fn p10_a_failed_store_leaves_the_earlier_slots_and_positions() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let record = |position| SlotRecord { position, sequence: 1, hash: 2, updated_us: 3, state: SlotState::Held };
     let slots = |position| SlotRecords::from([("reader".to_owned(), record(position))]);
@@ -380,5 +381,5 @@ fn p10_a_failed_store_leaves_the_earlier_slots_and_positions() {
     assert!(file.store(&token(5), true).unwrap_err().message.contains("open the file again"));
     PositionFile::open(dir.path(), "position").unwrap().0.store(&token(5), true).unwrap();
     assert_eq!(PositionFile::read(dir.path(), "position").unwrap(), Some(token(5)));
-    scenario.teardown();
+    heal();
 }

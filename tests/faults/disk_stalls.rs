@@ -20,6 +20,7 @@ use crate::common::hosts::{Seen, policy, stored, verified_end};
 use crate::common::wire::{Door, Heard, LINEAGE, batch};
 use crate::common::wire::{Peer, sync_v2};
 use crate::common::*;
+use crate::heal;
 use crate::latch::Latch;
 
 /// Every change on the way of an entry that is no sync, before and after it is done.
@@ -59,7 +60,7 @@ fn policy_for(point: &str, n: usize) -> &'static str {
 /// used twice.
 #[test]
 fn p2_p10_a_writer_goes_on_after_any_passing_error() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for (n, point) in POINTS.into_iter().enumerate() {
         // Each of them with each of the policies would take long.
         for (m, (errno, status)) in CAUSES.into_iter().enumerate().skip(n % 3).step_by(3) {
@@ -100,13 +101,13 @@ fn p2_p10_a_writer_goes_on_after_any_passing_error() {
             assert_eq!(verified_end(&dir), end, "{what}");
         }
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P6, P10: the same at a reader with a log of its own.
 #[test]
 fn p2_p6_a_reader_goes_on_after_any_passing_error() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for (n, point) in POINTS.into_iter().chain(["position-write-before", "new-create-before"]).enumerate() {
         for (m, (errno, status)) in CAUSES.into_iter().enumerate().skip(n % 3).step_by(3) {
             let sync = policy_for(point, n + m / 3);
@@ -132,14 +133,14 @@ fn p2_p6_a_reader_goes_on_after_any_passing_error() {
             assert_eq!(verified_end(dir.path()), 60, "{what}");
         }
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P6, P7, P10: nothing is acknowledged to a writer, and nothing of it applied, before its stream and epoch are in the
 /// reader's directory for good: the first ones, and those that the host named.
 #[test]
 fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let point = "disk-position-write-before";
     for (n, (errno, status)) in CAUSES.into_iter().enumerate() {
         let what = format!("errno {errno}");
@@ -172,13 +173,13 @@ fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
         let (reader, ..) = follow(local(dir.path(), "always", &door.address));
         assert_eq!(reader.lineage(), Some(LINEAGE), "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P6, P10: a sync that failed is final there as everywhere.
 #[test]
 fn p6_p10_a_lineage_whose_sync_fails_ends_the_receiver() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let door = Door::open();
     let (reader, seen, events) = follow(local(dir.path(), "always", &door.address));
@@ -189,13 +190,13 @@ fn p6_p10_a_lineage_whose_sync_fails_ends_the_receiver() {
     events.wait_status(EventKind::WalFailed, Status::Io);
     assert_eq!(reader.wait_sequence(3, PATIENCE).unwrap_err().status, Status::Io);
     assert_eq!((seen.last(), reader.lineage()), (0, None));
-    scenario.teardown();
+    heal();
 }
 
 /// A reader's disk that takes entries and cannot make them durable for a while is told of once, however many come.
 #[test]
 fn p2_a_sync_that_is_refused_is_told_once() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(SenderConfig::default());
     let (reader, _seen, events) = follow(local(dir.path(), "always", &address));
@@ -225,14 +226,14 @@ fn p2_a_sync_that_is_refused_is_told_once() {
         "{:?}",
         events.all()
     );
-    scenario.teardown();
+    heal();
 }
 
 /// P1, P2: what an earlier life received and cannot be read for a moment is applied all the same, and before what comes
 /// now.
 #[test]
 fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(SenderConfig::default());
     let (reader, _, _) = follow(local(dir.path(), "always", &address));
@@ -260,13 +261,13 @@ fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {
     reader.wait_sequence(last, PATIENCE).unwrap();
     check(&seen, 1, last);
     drop(socket);
-    scenario.teardown();
+    heal();
 }
 
 /// P2: a stop waits for a disk that refuses for a moment, and says what is not safe when it goes on refusing.
 #[test]
 fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for (sync, passes) in POLICIES.into_iter().flat_map(|sync| [true, false].map(|passes| (sync, passes))) {
         let what = format!("{sync}, passes: {passes}");
         let scratch = tempfile::tempdir().unwrap();
@@ -302,13 +303,13 @@ fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
         drop(sender);
         assert_eq!(verified_end(&dir), end, "{what}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P6: entries that are written and not synced are not safe either, and a stop says so.
 #[test]
 fn p6_a_stop_says_that_what_is_written_and_not_synced_is_not_durable() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for sync in ["always", "os"] {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("log");
@@ -335,13 +336,13 @@ fn p6_a_stop_says_that_what_is_written_and_not_synced_is_not_durable() {
         drop(sender);
         assert_eq!(verified_end(&dir), last, "{sync}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P6: a wait for an entry that the disk has is not held up by a later one that it refuses.
 #[test]
 fn p2_p6_a_wait_for_a_written_entry_ends_while_the_disk_refuses_a_later_one() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let group = SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX };
     for sync in [group, SyncPolicy::Os] {
         let scratch = tempfile::tempdir().unwrap();
@@ -362,13 +363,13 @@ fn p2_p6_a_wait_for_a_written_entry_ends_while_the_disk_refuses_a_later_one() {
         events.wait(EventKind::WalResumed);
         sender.wait_durable(last + 1, PATIENCE).unwrap();
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2: slots that cannot be stored are stored when they can, also by a stop.
 #[test]
 fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("log");
     let mut config = stored(&dir, policy("always"), SEGMENT, 1 << 30);
@@ -383,7 +384,7 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
     drop(sender);
     let text = String::from_utf8_lossy(&std::fs::read(dir.join("slots")).unwrap()).into_owned();
     assert!(text.contains("reader"), "{text:?}");
-    scenario.teardown();
+    heal();
 }
 
 // ---- removing old segments ------------------------------------------------------------------------------------------
@@ -392,7 +393,7 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
 /// both ends, and both stop.
 #[test]
 fn p3_p5_a_slow_removal_of_segments_delays_nobody() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let latch = Latch::default();
     let held = latch.clone();
     fail::cfg_callback("disk-unlink-before", move || held.pass()).unwrap();
@@ -437,13 +438,13 @@ fn p3_p5_a_slow_removal_of_segments_delays_nobody() {
         drop((reader, sender));
         assert!(dirs.iter().all(|dir| verified_end(dir) == end), "{sync}");
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P2, P10: what a reader needs that comes in the middle of a long removal stays from then on.
 #[test]
 fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("log");
     // With no wait between two removals, as if the disk were full.
@@ -474,7 +475,7 @@ fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
         }
     }
     fail::remove("disk-unlink-before");
-    scenario.teardown();
+    heal();
 }
 
 // ---- retention by age -----------------------------------------------------------------------------------------------
@@ -483,7 +484,7 @@ fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
 /// any more; then the log is empty and goes on.
 #[test]
 fn p5_retention_by_age_reaches_every_entry() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     for restarted in [false, true] {
         let scratch = tempfile::tempdir().unwrap();
         let dirs = ["writer", "reader"].map(|name| scratch.path().join(name));
@@ -521,13 +522,13 @@ fn p5_retention_by_age_reaches_every_entry() {
         drop((reader, sender));
         assert!(dirs.iter().all(|dir| verified_end(dir) == end));
     }
-    scenario.teardown();
+    heal();
 }
 
 /// P6: a sync that failed for good while the directory was kept is told at once, also to a receiver that gets nothing.
 #[test]
 fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(SenderConfig::default());
     let mut config = local(&scratch.path().join("reader"), "os", &address);
@@ -539,7 +540,7 @@ fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
     let failed = events.wait_status(EventKind::WalFailed, Status::Io);
     assert!(failed.message.contains("errno 5"), "{failed:?}");
     fail::remove("disk-seal-sync-before");
-    scenario.teardown();
+    heal();
 }
 
 // ---- the slots' file ------------------------------------------------------------------------------------------------
@@ -548,7 +549,7 @@ fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
 /// comes back.
 #[test]
 fn p10_the_file_of_the_slots_is_written_by_one_thread_at_a_time() {
-    let scenario = FailScenario::setup();
+    let _scenario = FailScenario::setup();
     let scratch = tempfile::tempdir().unwrap();
     let config = stored(&scratch.path().join("log"), policy("group"), SEGMENT, SEGMENT);
     let (before, address, _) = sender(config.clone());
@@ -585,5 +586,5 @@ fn p10_the_file_of_the_slots_is_written_by_one_thread_at_a_time() {
     drop(sender);
     let after = Sender::new(config, Box::new(Events::default())).unwrap();
     assert_eq!(slots(&after), "[]");
-    scenario.teardown();
+    heal();
 }
