@@ -236,7 +236,7 @@ async fn attach(
             return report.protocol_error(ReaderLabel::new(&sync.reader_id, &stream), &error);
         }
     };
-    if !rights.contains(Rights::HOLD) {
+    if !rights.contains(Rights::HOLD) && !mutant!("holds-without-right") {
         admitted.cursor.give_way();
     }
     let slots = slots.as_ref().filter(|_| rights.contains(Rights::SLOT) || mutant!("slots-without-right"));

@@ -325,6 +325,10 @@ impl Cluster {
                 liar::guess(&cluster.world, cluster.stranger, cluster.writer().node);
                 return cluster.sneak();
             }
+            if cluster.guard == Some(Guard::LetsRead) && cluster.world.draw(|rng| rng.bool()) {
+                liar::hog(&cluster.world, cluster.stranger, cluster.writer().node);
+                return cluster.sneak();
+            }
             let readers = cluster.readers.borrow();
             let whom = cluster.world.draw(|rng| rng.usize(..readers.len() + 1));
             let id = readers.get(whom).map_or_else(|| liar::SNEAK.to_owned(), |reader| reader.id.clone());

@@ -97,6 +97,28 @@ pub fn sneak(world: &Rc<World>, node: NodeId, writer: Rc<WriterHost>, reader_id:
     });
 }
 
+/// Connects with the right to read and no more, goes on saying that it is there, and takes nothing of what it is sent.
+pub fn hog(world: &Rc<World>, node: NodeId, writer: NodeId) {
+    let me = Rc::clone(world);
+    world.scheduler.spawn(node, "hog", move || {
+        let Ok(socket) = me.connect(&World::address(writer)) else { return };
+        let offer = Offer { version: STREAM_VERSION, heartbeat_ms: 200, ..Offer::default() };
+        let sync = Sync { reader_id: SNEAK.into(), last_known_sequence: 0, offer: Some(offer) };
+        let mut hello = Vec::new();
+        if message::encode_sync(&mut hello, &sync, false).is_err() || send(&*socket, &hello).is_err() {
+            return;
+        }
+        let until = me.scheduler.now() + 5 * STAY;
+        while me.scheduler.now() < until && !me.calm.get() {
+            me.scheduler.sleep(Duration::from_millis(100));
+            let positions = Positions { received: 0, durable: 0, applied: 0 };
+            if send(&*socket, &StreamAck { positions, reply: false }.encode()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
 /// Names the nodes' secret, and guesses the proof of it.
 pub fn guess(world: &Rc<World>, node: NodeId, writer: NodeId) {
     let me = Rc::clone(world);

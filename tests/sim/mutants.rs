@@ -24,6 +24,7 @@ const MUTANTS: &[&str] = &[
     "gap-passed-silently",
     "gate-ignores-lag",
     "histories-not-compared",
+    "holds-without-right",
     "host-ahead-believed",
     "host-position-ignored",
     "names-not-synced",

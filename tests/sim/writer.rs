@@ -152,6 +152,8 @@ pub struct WriterHost {
     pub lost: Cell<bool>,
     /// No new entries come.
     pub quiet: Cell<bool>,
+    /// The last append was refused though every reader had all.
+    was_full: Cell<bool>,
     /// None come before.
     pub mute_until: Cell<Duration>,
     /// Entries may be gone that readers have: an old copy was restored, the system kept what was not synced, or another node
@@ -216,6 +218,7 @@ impl WriterHost {
             followers: Cell::default(),
             lost: Cell::new(false),
             quiet: Cell::new(false),
+            was_full: Cell::new(false),
             mute_until: Cell::default(),
             went_back: Cell::new(false),
             is_retired: Cell::new(false),
@@ -535,10 +538,16 @@ impl WriterHost {
                 if error.status == Status::BufferFull && self.holds_nobody() {
                     world.fail(format_args!("P4: an append is refused because of a slow reader: {error}"));
                 }
+                let blames_nobody = error.status == Status::BufferFull && self.all_have_all(sender);
+                if blames_nobody && self.was_full.replace(blames_nobody) {
+                    world.fail(format_args!("P4: an append is refused though every reader has all: {error}"));
+                }
+                self.was_full.set(blames_nobody);
                 world.scheduler.sleep(Duration::from_millis(20));
                 return None;
             }
         };
+        self.was_full.set(false);
         world.tokens.borrow_mut().insert(id, sender.token_at(&end));
         self.appended.set(self.appended.get() + 1);
         self.check_gate(end.sequence);
@@ -555,6 +564,14 @@ impl WriterHost {
             Err(_) => return None,
         }
         Some(id)
+    }
+
+    /// Whether every reader that may hold entries back has acknowledged all of them, and there is no disk that could.
+    fn all_have_all(&self, sender: &Sender) -> bool {
+        let stats = sender.stats_json().ok().and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok());
+        let rows = stats.as_ref().and_then(|stats| stats["readers"].as_array());
+        self.plan.sync.is_none()
+            && rows.is_some_and(|rows| rows.iter().all(|row| row["reader_id"] == crate::liar::SNEAK || row["lag"] == 0))
     }
 
     /// Whether no reader may hold up an append, however slow it is.
