@@ -3,7 +3,7 @@
 //! Both ends share the machine: what is measured is the cost of both.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -219,7 +219,8 @@ fn judged(met: bool) -> &'static str {
 }
 
 /// Entries in a second, and the time from one entry to its acknowledgement, of a reader under mutual TLS: in turns alone, and
-/// while strangers knock and the rules and certificates are replaced each second.
+/// while strangers knock and the rules and certificates are replaced each second. While it is alone they knock next door, so that
+/// what they take of the machine themselves is the same.
 fn beside_strangers(
     secure: &impl Fn(SenderBuilder) -> SenderBuilder,
     authority: &Authority,
@@ -238,13 +239,16 @@ fn beside_strangers(
         .unwrap();
     receiver.start().unwrap();
     receiver.wait_sequence(sender.replicate(PAYLOAD).unwrap(), PATIENCE).unwrap();
+    let next_door = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for round in 0..2 * options.rounds {
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             if round % 2 == 1 {
-                scope.spawn(|| knock(&address, &ended));
+                scope.spawn(|| knock(|| Meeting::socket(&address), &ended));
                 scope.spawn(|| replace(&sender, &ended));
+            } else {
+                scope.spawn(|| knock(|| passing(&next_door), &ended));
             }
             let measured = (throughput(&sender, &receiver, options.round), round_trip(&sender, options.round));
             ended.store(true, Ordering::Relaxed);
@@ -294,10 +298,10 @@ fn round_trip(sender: &Sender, time: Duration) -> f64 {
 }
 
 /// Strangers come at a steady pace, say what no TLS says, and stay until they are closed.
-fn knock(address: &str, ended: &AtomicBool) {
+fn knock(connect: impl Fn() -> TcpStream, ended: &AtomicBool) {
     let mut there = std::collections::VecDeque::new();
     while !ended.load(Ordering::Relaxed) {
-        let mut stranger = Meeting::socket(address);
+        let mut stranger = connect();
         // Who has been closed already does not hear this.
         let _ = stranger.write_all(b"knock");
         there.push_back(stranger);
@@ -306,6 +310,13 @@ fn knock(address: &str, ended: &AtomicBool) {
         }
         std::thread::sleep(Duration::from_secs(1) / STRANGERS);
     }
+}
+
+/// A stranger whom nobody hears.
+fn passing(next_door: &TcpListener) -> TcpStream {
+    let stranger = Meeting::socket(&next_door.local_addr().unwrap().to_string());
+    drop(next_door.accept().unwrap());
+    stranger
 }
 
 fn replace(sender: &Sender, ended: &AtomicBool) {
