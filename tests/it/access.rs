@@ -473,7 +473,7 @@ fn is_writable_within(socket: &TcpStream, limit: Duration) -> bool {
 /// P4: a v1 reader that may only read keeps its place as long as it acknowledges what it gets.
 #[test]
 fn p4_a_silent_v1_reader_that_may_only_read_is_not_kept() {
-    let [heartbeat_interval, peer_timeout] = [50, 200].map(Duration::from_millis);
+    let [heartbeat_interval, peer_timeout] = [500, 2_000].map(Duration::from_millis);
     let config = SenderConfig { heartbeat_interval, peer_timeout, ..ruled("* * * * read") };
     let (sender, address, events) = sender(config);
     let follow = |id: &str| {
